@@ -1,0 +1,125 @@
+// The seam between the log and the operating system. Everything the core asks of the world is here, so that
+// another implementation can crash, tear, reorder and fail on purpose.
+//
+// Shaped for the strictest system it has to live on (Windows): a mapped file is never truncated, renamed over or
+// deleted by its owner, and a file's name is final from the moment it is created.
+//
+// Threads: a Platform may be used from any thread. A File or Mapping may be used from several threads at once as long
+// as nobody destroys it meanwhile. Paths are UTF-8.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "platform/status.h"
+
+namespace segwal {
+
+using ByteView = std::span<const std::byte>;
+using BootId = std::array<std::byte, 16>;
+
+enum class OpenMode : uint8_t {
+  kRead,       // must exist
+  kReadWrite,  // must exist
+  kCreate,     // must not exist
+};
+
+class File {
+ public:
+  virtual ~File() = default;
+
+  virtual Status Size(uint64_t* bytes) = 0;
+
+  // Reads until `out` is full or the file ends; `*count` says how much that was.
+  virtual Status Read(uint64_t offset, std::span<std::byte> out, size_t* count) = 0;
+
+  // Writes all of `data`, extending the file where needed.
+  virtual Status Write(uint64_t offset, ByteView data) = 0;
+
+  // Makes the file at least `bytes` long, every block of it really allocated: a later store through a mapping cannot
+  // run out of disk. New bytes read as zero. May leave a shorter file behind when it fails.
+  virtual Status Allocate(uint64_t bytes) = 0;
+
+  // Makes [offset, offset + length) read as zero, blocks staying allocated. Durable after the next Sync.
+  virtual Status Zero(uint64_t offset, uint64_t length) = 0;
+
+  // Data and metadata are on the medium when this returns.
+  virtual Status Sync() = 0;
+};
+
+class Mapping {
+ public:
+  virtual ~Mapping() = default;  // unmaps, then closes the file
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+  // The bytes of the range are on the medium when this returns. Whole pages are written, so neighbours may be too.
+  virtual Status Sync(uint64_t offset, uint64_t length) = 0;
+
+  // Makes the pages of the range present and writable, so that the next store to them does not fault. Never a signal:
+  // what would have been one is returned as a Status.
+  virtual Status Populate(uint64_t offset, uint64_t length) = 0;
+
+ protected:
+  Mapping(std::byte* data, size_t size) : data_(data), size_(size) {}
+
+ private:
+  std::byte* data_;
+  size_t size_;
+};
+
+// Held while it lives; the operating system lets go of it when the process dies, however it dies.
+class DirectoryLock {
+ public:
+  virtual ~DirectoryLock() = default;
+};
+
+struct DirectoryEntry {
+  std::string name;
+  bool is_directory = false;
+  uint64_t size = 0;
+};
+
+class Platform {
+ public:
+  virtual ~Platform() = default;
+
+  // Names. None of them is durable before SyncDirectory of the directory that holds it.
+  virtual Status CreateDirectory(const std::string& path) = 0;  // fine when it is there already
+  virtual Status List(const std::string& path, std::vector<DirectoryEntry>* entries) = 0;  // sorted by name
+  virtual Status Rename(const std::string& from, const std::string& to) = 0;               // replaces `to`
+  virtual Status Remove(const std::string& path) = 0;  // kNotFound when there is none
+  virtual Status SyncDirectory(const std::string& path) = 0;
+  // One name for one directory, however it was spelled; the directory must exist.
+  virtual Status CanonicalPath(const std::string& path, std::string* canonical) = 0;
+
+  virtual Status Open(const std::string& path, OpenMode mode, std::unique_ptr<File>* file) = 0;
+  // Maps the first `length` bytes, which the file must have. The mapping owns the file.
+  virtual Status Map(std::unique_ptr<File> file, uint64_t length, bool writable, std::unique_ptr<Mapping>* mapping) = 0;
+
+  // Takes the lock that `path` stands for, creating the file, and writes `note` into it. kLocked with the note of the
+  // owner in the message when another open of it, in this process or another, has it.
+  virtual Status Lock(const std::string& path, const std::string& note, std::unique_ptr<DirectoryLock>* lock) = 0;
+
+  virtual uint64_t Now() const = 0;        // µs since the Unix epoch
+  virtual uint64_t CoarseNow() const = 0;  // the same, a few ms behind at most, cheap enough for every append
+  virtual uint64_t Monotonic() const = 0;  // ns, from an arbitrary start; never goes back
+
+  // Changes with every start of the machine; memory that was shared with a file survives exactly as long as this does.
+  // All zero when the system does not tell: then nothing is taken to be of the same boot.
+  virtual BootId CurrentBoot() const = 0;
+  virtual uint32_t ProcessId() const = 0;
+  virtual std::string HostName() const = 0;
+  virtual Status Random(std::span<std::byte> out) = 0;
+
+  // The one of the operating system this was built for.
+  static Platform& Default();
+};
+
+}  // namespace segwal

@@ -1,0 +1,34 @@
+// Where POSIX systems differ: one function each, implemented in linux/ and darwin/. The build picks the files.
+//
+// What can fail returns 0 or an errno value; ENOTSUP says that this kernel or file system does not have it, and that
+// the caller has to do it by hand.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "platform/platform.h"
+
+namespace segwal::posix {
+
+// Makes the file `bytes` long if it is shorter, and allocates all blocks up to there.
+int AllocateBlocks(int descriptor, uint64_t bytes);
+
+// Makes an allocated range read as zero, and stay allocated, without writing it.
+int ZeroBlocks(int descriptor, uint64_t offset, uint64_t length);
+
+// Data and metadata of the file or directory are on the medium.
+int SyncDescriptor(int descriptor);
+
+// Whole pages of a shared mapping of `descriptor` are on the medium.
+int SyncPages(int descriptor, std::byte* pages, size_t length);
+
+// Faults in whole pages for writing. EFAULT where a store would have been a signal.
+int PopulatePages(std::byte* pages, size_t length);
+
+uint64_t CoarseRealtime();  // µs since the epoch
+BootId ReadBootId();
+int FillRandom(std::span<std::byte> out);
+
+}  // namespace segwal::posix
