@@ -1,0 +1,40 @@
+// Allocator: keeps appenders supplied, by two threads. One creates the next segment before the active one is full; the
+// other touches a window of the active one ahead of the write pointer. So an append never faults a page in and never
+// waits for a file. They are two because making a file durable can take as long as the disk likes, and the window must
+// not wait for that.
+#pragma once
+
+#include <thread>
+
+#include "core/writer_state.h"
+
+namespace segwal {
+
+class Allocator {
+ public:
+  Allocator(WriterState& state, const LogId& log_id) : state_(state), log_id_(log_id) {}
+  ~Allocator() { Stop(); }
+
+  void Start();
+  // Ends the threads. The spare, if any, stays in the state.
+  void Stop();
+
+  // A segment for id `id`, with a fresh salt, not yet activated. Also how a log gets its first one.
+  static Status MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,
+                            std::shared_ptr<Segment>* segment);
+
+ private:
+  void KeepWindow();
+  void KeepSpare();
+  // Touches the next piece, with the mutex released; false when there is none to touch.
+  bool ExtendWindow(std::unique_lock<std::mutex>& lock);
+  void MakeSpare(std::unique_lock<std::mutex>& lock);
+
+  WriterState& state_;
+  const LogId log_id_;
+  std::thread window_thread_;
+  std::thread spare_thread_;
+  bool stop_ = false;  // guarded by state_.mutex
+};
+
+}  // namespace segwal

@@ -1,0 +1,326 @@
+#include "core/appender.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace segwal {
+namespace {
+
+// How long an append waits for the allocator before it gives up with kBackpressure. The event loop stands still
+// meanwhile.
+constexpr std::chrono::milliseconds kWaitLimit{2000};
+
+void PauseCpu() {
+#if defined(__x86_64__) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Moves the write pointer forward by the frame; false when it would pass the limit or the segment is sealed.
+//
+// Memory order: the load of limit acquires what the allocator released with it, the zeroed and touched window, so that
+// the length word at a claimed offset is 0 for everyone until its owner stores there. The compare-and-swap is seq_cst
+// for the sake of the sleeping syncer (writer_state.h); its own atomicity is all that the claim needs, for nothing is
+// published by it: readers go by the frames' length words.
+inline bool TryClaim(Segment& segment, uint64_t padded, uint32_t count, Claim* claim) {
+  std::atomic<uint64_t>& pointer = segment.pointer();
+  uint64_t word = pointer.load(std::memory_order_relaxed);
+  for (int pause = 1;; pause = std::min(pause * 2, 64)) {
+    const uint64_t offset = PointerOffset(word);
+    if (PointerSealed(word) || offset + padded > segment.limit().load(std::memory_order_acquire)) return false;
+    const uint64_t moved = word + padded / kFrameAlignment + (uint64_t{count} << 32);
+    if (pointer.compare_exchange_weak(word, moved, std::memory_order_seq_cst, std::memory_order_relaxed)) {
+      claim->offset = offset;
+      claim->index = static_cast<uint32_t>(PointerCount(word));
+      return true;
+    }
+    // Losing means that another core has just taken the line; asking again at once only takes it away from the next.
+    for (int i = 0; i < pause; ++i) PauseCpu();
+  }
+}
+
+}  // namespace
+
+Appender::Appender(WriterState& state) : state_(state) {
+  const std::lock_guard lock(state.mutex);
+  segment_ = state.current;
+}
+
+inline bool Appender::ClaimPlace(uint64_t frame_size, uint32_t count, Claim* claim) {
+  if (TryClaim(*segment_, AlignUp(frame_size, kFrameAlignment), count, claim)) [[likely]]
+    return true;
+  return ClaimSlowly(frame_size, count, claim);
+}
+
+inline uint64_t Appender::Time() const {
+  const uint64_t now = state_.platform.CoarseNow();
+  const uint64_t created = segment_->identity().created_us;
+  return now > created ? now - created : 0;  // a clock set back must not wrap
+}
+
+inline Appender::OpenFrame Appender::Begin(const Claim& claim, uint64_t length, uint8_t kind, uint8_t flags) const {
+  const Segment& segment = *segment_;
+  const uint64_t base = segment.base_sequence();
+  std::byte* at = segment.data() + claim.offset;
+  // The claim in the file, so that a scan can step over this frame whatever happens to its writer.
+  AtomicAt<uint32_t>(at).store(static_cast<uint32_t>(length) | kClaimBit, std::memory_order_relaxed);
+  return {.at = at,
+          .length = length,
+          .sequence = base + claim.index,
+          .word1 = HeaderWord1(claim.index, EncodeSynced(state_.durable.load(std::memory_order_relaxed), base)),
+          .word2 = HeaderWord2(Time(), kind, flags)};
+}
+
+inline uint64_t Appender::Finish(const OpenFrame& frame, uint32_t crc) {
+  Store(frame.at + 4, crc);
+  Store(frame.at + 8, frame.word1);
+  Store(frame.at + 16, frame.word2);
+  // The commit. Release: whoever loads this length with acquire sees the whole frame.
+  AtomicAt<uint32_t>(frame.at).store(static_cast<uint32_t>(frame.length), std::memory_order_release);
+  // seq_cst: the second half of the handshake with a syncer that is falling asleep (writer_state.h).
+  if (segment_->limit().load(std::memory_order_seq_cst) == 0) [[unlikely]]
+    WakeSyncer();
+  return frame.sequence;
+}
+
+// The checksum is taken from registers and on the way from source to copy, not from the bytes just stored: reading
+// those back would stall on store forwarding. Each source byte is read once, so a caller whose other threads change it
+// meanwhile gets a mixture, but one whose checksum is right.
+uint64_t Appender::AppendPlain(const void* data, size_t size) {
+  const uint64_t length = kFrameHeaderSize + size;
+  Claim claim;
+  if (!ClaimPlace(length, 1, &claim)) return 0;
+  const OpenFrame frame = Begin(claim, length, 0, 0);
+  return Finish(frame, CopyAndCrc32cFrame(segment_->salt_checksum(), static_cast<uint32_t>(length), frame.word1,
+                                          frame.word2, frame.at + kFrameHeaderSize, data, size));
+}
+
+uint64_t Appender::Append(const RecordView& record) {
+  const uint64_t key_size = record.key ? kKeyLengthSize + record.key->size() : 0;
+  const uint64_t length = kFrameHeaderSize + key_size + record.data.size();
+  Claim claim;
+  if (!ClaimPlace(length, 1, &claim)) return 0;
+  const OpenFrame frame = Begin(claim, length, record.kind, record.key ? kFlagKey : 0);
+  std::byte* at = frame.at + kFrameHeaderSize;
+  uint32_t crc = 0;
+  if (record.key) {
+    const auto size = static_cast<uint16_t>(record.key->size());
+    Store(at, size);
+    crc = Crc32cFrame(segment_->salt_checksum(), static_cast<uint32_t>(length), frame.word1, frame.word2, &size,
+                      sizeof size);
+    crc = CopyAndCrc32c(crc, at + kKeyLengthSize, record.key->data(), size);
+  } else {
+    crc = Crc32cFrame(segment_->salt_checksum(), static_cast<uint32_t>(length), frame.word1, frame.word2, nullptr, 0);
+  }
+  return Finish(frame, CopyAndCrc32c(crc, at + key_size, record.data.data(), record.data.size()));
+}
+
+namespace {
+
+uint64_t BatchRecordSize(uint64_t data_size, const std::optional<ByteView>& key) {
+  return kBatchRecordHeaderSize + (key ? key->size() : 0) + data_size;
+}
+
+// Writes the records of a batch behind one another and keeps the checksum going, a few KiB behind the writing: late
+// enough to take long runs, early enough to find the bytes in the first-level cache.
+class BatchWriter {
+ public:
+  BatchWriter(std::byte* at, uint32_t crc) : at_(at), checked_(at), crc_(crc) {}
+
+  void Write(ByteView data, const std::optional<ByteView>& key, uint8_t kind) {
+    const uint64_t key_size = key ? key->size() : 0;
+    const uint64_t flags = key ? kFlagKey : 0;
+    Store(at_, uint64_t{data.size()} | uint64_t{kind} << 32 | flags << 40 | key_size << 48);
+    at_ += kBatchRecordHeaderSize;
+    if (key_size != 0) std::memcpy(at_, key->data(), key_size);
+    at_ += key_size;
+    if (!data.empty()) std::memcpy(at_, data.data(), data.size());
+    at_ += data.size();
+    if (static_cast<size_t>(at_ - checked_) >= kRun) Check();
+  }
+
+  uint32_t Finish() {
+    Check();
+    return crc_;
+  }
+
+ private:
+  static constexpr size_t kRun = 8192;
+
+  void Check() {
+    crc_ = ExtendCrc32c(crc_, checked_, static_cast<size_t>(at_ - checked_));
+    checked_ = at_;
+  }
+
+  std::byte* at_;
+  std::byte* checked_;
+  uint32_t crc_;
+};
+
+}  // namespace
+
+template <typename WriteRecords>
+uint64_t Appender::AppendBatchFrame(uint64_t payload_size, uint32_t count, const WriteRecords& write_records) {
+  const uint64_t length = kFrameHeaderSize + payload_size;
+  Claim claim;
+  if (!ClaimPlace(length, count, &claim)) return 0;
+
+  const OpenFrame frame = Begin(claim, length, 0, kFlagBatch);
+  std::byte* at = frame.at + kFrameHeaderSize;
+  Store(at, count);
+  BatchWriter writer(at + kBatchHeaderSize, Crc32cFrame(segment_->salt_checksum(), static_cast<uint32_t>(length),
+                                                        frame.word1, frame.word2, &count, sizeof count));
+  write_records(writer);
+  return Finish(frame, writer.Finish());
+}
+
+uint64_t Appender::AppendBatch(std::span<const RecordView> records) {
+  uint64_t payload_size = kBatchHeaderSize;
+  for (const RecordView& record : records) payload_size += BatchRecordSize(record.data.size(), record.key);
+  return AppendBatchFrame(payload_size, static_cast<uint32_t>(records.size()), [records](BatchWriter& writer) {
+    for (const RecordView& record : records) writer.Write(record.data, record.key, record.kind);
+  });
+}
+
+uint64_t Appender::AppendPacked(const PackedRecords& records) {
+  const size_t count = records.offsets.size() - 1;
+  const uint64_t payload_size =
+      kBatchHeaderSize + count * BatchRecordSize(0, records.key) + (records.offsets.back() - records.offsets.front());
+  return AppendBatchFrame(payload_size, static_cast<uint32_t>(count), [&records, count](BatchWriter& writer) {
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t begin = records.offsets[i];
+      writer.Write(records.buffer.subspan(begin, records.offsets[i + 1] - begin), records.key, records.kind);
+    }
+  });
+}
+
+bool Appender::ClaimSlowly(uint64_t frame_size, uint32_t count, Claim* claim) {
+  const uint64_t padded = AlignUp(frame_size, kFrameAlignment);
+  if (frame_size > state_.max_frame_size) {
+    failure_ = Status(ErrorCode::kRecordTooLarge,
+                      "a frame of " + std::to_string(frame_size) +
+                          " bytes (headers included) does not fit into a segment; the limit of this log is " +
+                          std::to_string(state_.max_frame_size) + " bytes, its segmentSize less " +
+                          std::to_string(kSegmentHeaderSize));
+    return false;
+  }
+  do {
+    failure_ = Attend(padded);
+    if (!failure_.ok()) return false;
+  } while (!TryClaim(*segment_, padded, count, claim));
+  return true;
+}
+
+Status Appender::Attend(uint64_t padded) {
+  std::unique_lock lock(state_.mutex);
+  if (!state_.fatal.ok()) return state_.fatal;
+  if (segment_ != state_.current) {
+    segment_ = state_.current;
+    return Status::Ok();
+  }
+  Segment& segment = *segment_;
+  if (segment.attention) {
+    segment.attention = false;
+    state_.PublishLimit(segment);
+    state_.syncer_wake.notify_one();
+    return Status::Ok();
+  }
+  const uint64_t end = PointerOffset(segment.pointer().load(std::memory_order_relaxed)) + padded;
+  if (end > segment.size()) {
+    SEGWAL_TRY(WaitForSpare(lock, &segment));
+    if (state_.current.get() == &segment) RotateLocked(state_);
+    segment_ = state_.current;
+    return Status::Ok();
+  }
+  if (end > segment.window_end) return WaitForWindow(lock, segment, end);
+  segment.low_water_passed = true;
+  state_.PublishLimit(segment);
+  state_.window_wake.notify_one();
+  return Status::Ok();
+}
+
+namespace {
+
+// Counts one wait of a writer, and how long it took.
+class StallTimer {
+ public:
+  explicit StallTimer(WriterState& state) : state_(state), begin_(state.platform.Monotonic()) {
+    state.writer_stalls.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~StallTimer() { state_.writer_stall_ns.fetch_add(state_.platform.Monotonic() - begin_, std::memory_order_relaxed); }
+  StallTimer(const StallTimer&) = delete;
+  StallTimer& operator=(const StallTimer&) = delete;
+
+ private:
+  WriterState& state_;
+  uint64_t begin_;
+};
+
+Status WaitedTooLong(const char* what) {
+  return Status(ErrorCode::kBackpressure, std::string("the disk did not supply ") + what + " within " +
+                                              std::to_string(kWaitLimit.count()) +
+                                              " ms; nothing was written, the append may be tried again");
+}
+
+}  // namespace
+
+Status Appender::WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full) {
+  const auto settled = [&] {
+    return state_.spare || !state_.spare_failure.ok() || !state_.fatal.ok() || state_.current.get() != full;
+  };
+  if (!settled()) {
+    const StallTimer timer(state_);
+    if (!state_.writer_wake.wait_for(lock, kWaitLimit, settled)) return WaitedTooLong("a new segment");
+  }
+  if (!state_.fatal.ok()) return state_.fatal;
+  if (state_.current.get() != full || state_.spare) return Status::Ok();
+  return Status(state_.spare_failure).WithContext("no new segment");
+}
+
+Status Appender::WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end) {
+  const StallTimer timer(state_);
+  segment.wanted_end = std::max(segment.wanted_end, end);
+  state_.window_wake.notify_one();
+  const auto settled = [&] {
+    return segment.window_end >= end || !state_.fatal.ok() || state_.current.get() != &segment;
+  };
+  if (!state_.writer_wake.wait_for(lock, kWaitLimit, settled)) return WaitedTooLong("memory of the active segment");
+  return state_.fatal;
+}
+
+void Appender::WakeSyncer() {
+  const std::lock_guard lock(state_.mutex);
+  Segment& current = *state_.current;
+  if (!current.attention || !state_.fatal.ok()) return;
+  current.attention = false;
+  state_.PublishLimit(current);
+  state_.syncer_wake.notify_one();
+}
+
+void RotateLocked(WriterState& state) {
+  const std::shared_ptr<Segment> full = state.current;
+  // From here on no claim succeeds in it: TryClaim refuses a sealed word, and its compare-and-swap fails on a changed
+  // one.
+  const uint64_t word = full->pointer().fetch_or(kSealedBit, std::memory_order_seq_cst);
+  const std::shared_ptr<Segment> fresh = std::move(state.spare);
+  state.spare = nullptr;
+  const uint64_t base = full->base_sequence() + PointerCount(word);
+  fresh->Activate(base, state.platform.Now(), state.boot, state.pid);
+  state.PublishLimit(*fresh);
+  full->next = fresh;
+  state.current = fresh;
+  state.catalog.AddLive(fresh);
+  state.rotations.fetch_add(1, std::memory_order_relaxed);
+  state.spare_wake.notify_one();   // for the next spare
+  state.syncer_wake.notify_one();  // it seals the full one
+}
+
+}  // namespace segwal

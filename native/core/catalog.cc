@@ -1,0 +1,189 @@
+#include "core/catalog.h"
+
+#include <algorithm>
+
+namespace segwal {
+namespace {
+
+Status Gone(uint64_t id) {
+  return Status(ErrorCode::kTruncated, "segment " + std::to_string(id) + " was removed from the log");
+}
+
+}  // namespace
+
+SegmentIndex::Position SegmentIndex::Seek(const std::byte* data, uint64_t end, uint32_t index) {
+  const std::lock_guard lock(mutex_);
+  while (walked_.index <= index) {
+    Frame frame;
+    if (PeekFrame(data, walked_.offset, end, &frame) != FrameState::kValid || frame.count == 0) break;
+    if (walked_.offset - positions_.back().offset >= kStretch) positions_.push_back(walked_);
+    walked_.offset += frame.padded_length();
+    walked_.index += frame.count;
+  }
+  const auto after = std::ranges::upper_bound(positions_, index, {}, &Position::index);
+  return *std::prev(after);
+}
+
+Status MapSegmentForReading(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
+                            uint64_t end, std::unique_ptr<Mapping>* mapping) {
+  const std::string path = directory.SegmentPath(identity.segment_id);
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(platform.Open(path, OpenMode::kRead, &file));
+  uint64_t size = 0;
+  SEGWAL_TRY(file->Size(&size));
+  if (size < end) {
+    return Status::Corrupt(
+        path + " was cut short: it has " + std::to_string(size) + " bytes, and its records need " + std::to_string(end),
+        {.segment = identity.segment_id, .offset = size, .first_sequence = identity.base_sequence});
+  }
+  return platform.Map(std::move(file), end, false, mapping);
+}
+
+void Catalog::AddSealed(const SegmentIdentity& identity, const Seal& seal) {
+  const std::lock_guard lock(mutex_);
+  slots_.push_back({.entry = {.identity = identity, .seal = seal}});
+}
+
+void Catalog::AddUnsealed(const SegmentIdentity& identity) {
+  const std::lock_guard lock(mutex_);
+  slots_.push_back({.entry = {.identity = identity}});
+}
+
+void Catalog::AddLive(std::shared_ptr<Segment> segment) {
+  const std::lock_guard lock(mutex_);
+  const SegmentIdentity identity = segment->identity();
+  slots_.push_back({.entry = {.identity = identity, .live = std::move(segment)}});
+}
+
+void Catalog::MarkSealed(uint64_t id, const Seal& seal) {
+  std::shared_ptr<Segment> let_go;  // destroyed outside the lock
+  const std::lock_guard lock(mutex_);
+  const auto slot = SlotOf(id);
+  if (slot == slots_.end()) return;
+  slot->entry.seal = seal;
+  let_go = std::move(slot->entry.live);
+  slot->entry.live = nullptr;
+}
+
+void Catalog::RemoveBefore(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  while (!slots_.empty() && slots_.front().entry.id() < id) slots_.pop_front();
+  std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id < id; });
+}
+
+void Catalog::Clear() {
+  const std::lock_guard lock(mutex_);
+  slots_.clear();
+  recent_.clear();
+}
+
+std::vector<Catalog::Entry> Catalog::Entries() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Entry> entries;
+  entries.reserve(slots_.size());
+  for (const Slot& slot : slots_) entries.push_back(slot.entry);
+  return entries;
+}
+
+size_t Catalog::size() const {
+  const std::lock_guard lock(mutex_);
+  return slots_.size();
+}
+
+std::vector<SegmentInfo> Catalog::Describe(const End& end) const {
+  std::vector<SegmentInfo> infos;
+  for (const Entry& entry : Entries()) {
+    SegmentInfo info{.id = entry.id(),
+                     .first_sequence = entry.base_sequence(),
+                     .last_sequence = entry.base_sequence() - 1,
+                     .bytes = kSegmentHeaderSize,
+                     .capacity = entry.identity.segment_size,
+                     .sealed = entry.seal.has_value(),
+                     .path = directory_.SegmentPath(entry.id())};
+    if (entry.id() == end.segment) {
+      info.last_sequence = end.sequence;
+      info.bytes = end.offset;
+      info.first_time_us = end.earliest_us;
+      info.last_time_us = end.latest_us;
+    } else if (entry.seal || entry.id() < end.segment) {
+      const Seal& seal = entry.seal ? *entry.seal : entry.live->seal;
+      info.last_sequence = seal.last_sequence;
+      info.bytes = seal.end_offset;
+      info.first_time_us = seal.earliest_us;
+      info.last_time_us = seal.latest_us;
+    }
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+std::optional<Catalog::Entry> Catalog::Find(uint64_t id) const {
+  const std::lock_guard lock(mutex_);
+  const auto slot = SlotOf(id);
+  return slot == slots_.end() ? std::nullopt : std::optional(slot->entry);
+}
+
+std::optional<Catalog::Entry> Catalog::FindSequence(uint64_t sequence) const {
+  const std::lock_guard lock(mutex_);
+  // Of several segments with one base the last has the records: the others were sealed empty.
+  const auto after =
+      std::ranges::upper_bound(slots_, sequence, {}, [](const Slot& slot) { return slot.entry.base_sequence(); });
+  return after == slots_.begin() ? std::nullopt : std::optional(std::prev(after)->entry);
+}
+
+uint64_t Catalog::LastSequenceOf(uint64_t id) const {
+  const std::lock_guard lock(mutex_);
+  const auto slot = SlotOf(id);
+  if (slot == slots_.end()) return 0;
+  if (slot->entry.seal) return slot->entry.seal->last_sequence;
+  const auto next = std::next(slot);
+  return next == slots_.end() ? UINT64_MAX : next->entry.base_sequence() - 1;
+}
+
+Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
+  auto made = std::make_unique<SegmentView>();
+  {
+    const std::lock_guard lock(mutex_);
+    const auto slot = SlotOf(id);
+    if (slot == slots_.end()) return Gone(id);
+    if ((*view = slot->view.lock())) return Status::Ok();
+    made->identity = slot->entry.identity;
+    made->index = slot->index;
+    made->end = slot->entry.seal ? slot->entry.seal->end_offset : made->identity.segment_size;
+    if (slot->entry.live) {
+      made->data = slot->entry.live->data();
+      made->owner = slot->entry.live;
+    }
+  }
+  made->salt_checksum = SaltChecksum(made->identity.salt);
+  if (made->data == nullptr) {
+    // Without the lock: a rotation on the event loop must not wait for this open.
+    std::unique_ptr<Mapping> mapping;
+    Status status = MapSegmentForReading(platform_, directory_, made->identity, made->end, &mapping);
+    if (status.code() == ErrorCode::kNotFound) return Gone(id);
+    SEGWAL_TRY(std::move(status));
+    made->data = mapping->data();
+    made->owner = reclaimer_->Own(std::move(mapping));
+  }
+  *view = std::shared_ptr<const SegmentView>(std::move(made));
+
+  const std::lock_guard lock(mutex_);
+  if (const auto slot = SlotOf(id); slot != slots_.end()) {
+    slot->view = *view;
+    recent_.push_front(*view);
+    if (recent_.size() > kRecentViews) recent_.pop_back();
+  }
+  return Status::Ok();
+}
+
+std::deque<Catalog::Slot>::iterator Catalog::SlotOf(uint64_t id) {
+  if (slots_.empty() || id < slots_.front().entry.id()) return slots_.end();
+  const uint64_t place = id - slots_.front().entry.id();
+  return place < slots_.size() ? slots_.begin() + static_cast<std::ptrdiff_t>(place) : slots_.end();
+}
+
+std::deque<Catalog::Slot>::const_iterator Catalog::SlotOf(uint64_t id) const {
+  return const_cast<Catalog*>(this)->SlotOf(id);
+}
+
+}  // namespace segwal

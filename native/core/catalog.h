@@ -1,0 +1,118 @@
+// Catalog: which segments the log has, what is known of each, and how a reader gets at their bytes.
+#pragma once
+
+#include <deque>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "core/directory.h"
+#include "core/reclaimer.h"
+#include "core/segment.h"
+
+namespace segwal {
+
+// Where frames start, one entry for every stretch of a segment: what seeking by sequence and reading backwards need.
+// Built while somebody walks, kept with the catalog. Threads: any; it locks itself.
+class SegmentIndex {
+ public:
+  struct Position {
+    uint64_t offset = kSegmentHeaderSize;
+    uint32_t index = 0;
+  };
+  // The last noted frame whose index is at or below `index`. Walks on over `data` as far as it must and can; only
+  // frames up to `index` are looked at, which must be committed.
+  Position Seek(const std::byte* data, uint64_t end, uint32_t index);
+
+ private:
+  static constexpr uint64_t kStretch = uint64_t{64} << 10;
+
+  std::mutex mutex_;
+  std::vector<Position> positions_{Position{}};
+  Position walked_;  // everything before it has been looked at
+};
+
+// The bytes of one segment, mapped for as long as somebody holds this.
+struct SegmentView {
+  const std::byte* data = nullptr;
+  uint64_t end = 0;  // of the usable bytes; frames end here or before
+  SegmentIdentity identity;
+  uint32_t salt_checksum = 0;
+  std::shared_ptr<SegmentIndex> index;
+  std::shared_ptr<const void> owner;  // whatever keeps `data` mapped
+};
+
+// Threads: any; it locks itself. Nothing is called while the lock is held that takes another of the log's locks.
+class Catalog {
+ public:
+  Catalog(Platform& platform, LogDirectory directory, std::shared_ptr<Reclaimer> reclaimer)
+      : platform_(platform), directory_(std::move(directory)), reclaimer_(std::move(reclaimer)) {}
+
+  struct Entry {
+    SegmentIdentity identity;
+    std::optional<Seal> seal;       // nothing is appended to it any more
+    std::shared_ptr<Segment> live;  // while this process appends to it or has not sealed it yet
+
+    uint64_t id() const { return identity.segment_id; }
+    uint64_t base_sequence() const { return identity.base_sequence; }
+  };
+
+  void AddSealed(const SegmentIdentity& identity, const Seal& seal);
+  // The last one, being written by another process.
+  void AddUnsealed(const SegmentIdentity& identity);
+  void AddLive(std::shared_ptr<Segment> segment);
+  void MarkSealed(uint64_t id, const Seal& seal);  // lets go of the live segment
+  // Forgets the segments with lower ids. Readers that have one mapped keep it.
+  void RemoveBefore(uint64_t id);
+  void Clear();
+
+  std::vector<Entry> Entries() const;
+  size_t size() const;
+
+  // Where the committed log ends.
+  struct End {
+    uint64_t segment = 0;
+    uint64_t offset = 0;
+    uint64_t sequence = 0;
+    uint64_t earliest_us = 0;
+    uint64_t latest_us = 0;
+  };
+  // What a user wants to know of each segment. Live ones before `end.segment` have been walked to their end.
+  std::vector<SegmentInfo> Describe(const End& end) const;
+  std::optional<Entry> Find(uint64_t id) const;
+  // The entry that holds `sequence`, when the log has it or will have it next.
+  std::optional<Entry> FindSequence(uint64_t sequence) const;
+  // The last sequence that belongs to entry `id`, going by its seal or its successor; UINT64_MAX for the last entry.
+  uint64_t LastSequenceOf(uint64_t id) const;
+
+  // Maps a segment, or finds it mapped. kTruncated when it is not in the catalog any more.
+  Status View(uint64_t id, std::shared_ptr<const SegmentView>* view);
+
+ private:
+  struct Slot {
+    Entry entry;
+    std::shared_ptr<SegmentIndex> index = std::make_shared<SegmentIndex>();
+    std::weak_ptr<const SegmentView> view;
+  };
+  static constexpr size_t kRecentViews = 4;
+
+  std::deque<Slot>::iterator SlotOf(uint64_t id);
+  std::deque<Slot>::const_iterator SlotOf(uint64_t id) const;
+
+  Platform& platform_;
+  const LogDirectory directory_;
+  const std::shared_ptr<Reclaimer> reclaimer_;
+
+  mutable std::mutex mutex_;
+  std::deque<Slot> slots_;                                // by id, without gaps
+  std::list<std::shared_ptr<const SegmentView>> recent_;  // kept mapped for the next reader
+};
+
+// Opens the file of a segment and maps it for reading up to `end`, which the file must have: reading behind the end of
+// a file through a mapping would be a signal.
+Status MapSegmentForReading(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
+                            uint64_t end, std::unique_ptr<Mapping>* mapping);
+
+}  // namespace segwal

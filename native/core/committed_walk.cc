@@ -1,0 +1,47 @@
+#include "core/committed_walk.h"
+
+#include <algorithm>
+
+namespace segwal {
+
+CommittedWalk::Position CommittedWalk::Advance() {
+  const std::lock_guard lock(mutex_);
+  do {
+    const Segment& segment = *at_.segment;
+    Frame frame;
+    while (PeekFrame(segment.data(), at_.offset, segment.size(), &frame) == FrameState::kValid) {
+      const uint64_t time = segment.identity().created_us + frame.time_us;
+      at_.earliest_us = at_.earliest_us == 0 ? time : std::min(at_.earliest_us, time);
+      at_.latest_us = std::max(at_.latest_us, time);
+      at_.offset += frame.padded_length();
+      at_.bytes += frame.padded_length();
+      at_.sequence += frame.count;
+      ++at_.frames;
+    }
+  } while (StepToNextSegment());
+  return at_;
+}
+
+bool CommittedWalk::StepToNextSegment() {
+  Segment& segment = *at_.segment;
+  // Acquire pairs with the fetch_or that seals; after it the pointer does not move, so reaching it is reaching the end.
+  const uint64_t word = segment.pointer().load(std::memory_order_acquire);
+  if (!PointerSealed(word) || PointerOffset(word) != at_.offset) return false;
+  std::shared_ptr<Segment> next;
+  {
+    const std::lock_guard lock(state_.mutex);
+    next = segment.next;
+  }
+  if (!next) return false;  // sealed this very moment, under that mutex; the next walk finds it
+  segment.seal = {.end_offset = at_.offset,
+                  .record_count = at_.sequence + 1 - segment.base_sequence(),
+                  .last_sequence = at_.sequence,
+                  .earliest_us = at_.earliest_us,
+                  .latest_us = at_.latest_us};
+  at_.segment = std::move(next);
+  at_.offset = kSegmentHeaderSize;
+  at_.earliest_us = at_.latest_us = 0;
+  return true;
+}
+
+}  // namespace segwal

@@ -1,0 +1,176 @@
+#include "core/directory.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace segwal {
+namespace {
+
+// wal.meta is one sector:
+//   0 u64 magic   8 u32 version   16 [16] log id   32 u64 segment size   40 u64 created at, µs   48 u64 first segment
+//   56 u64 its base sequence   508 u32 CRC32C of bytes 0 … 507
+constexpr uint64_t kMetaMagic = 0x0a1a'4d6c'7767'6573;  // "segwlM", then bytes that a text-mode transfer would mangle
+
+std::array<std::byte, kSectorSize> EncodeMeta(const LogMeta& meta) {
+  std::array<std::byte, kSectorSize> sector{};
+  Store(sector.data(), kMetaMagic);
+  Store(sector.data() + 8, kFormatVersion);
+  std::copy(meta.log_id.begin(), meta.log_id.end(), sector.data() + 16);
+  Store(sector.data() + 32, meta.segment_size);
+  Store(sector.data() + 40, meta.created_us);
+  Store(sector.data() + 48, meta.first_segment);
+  Store(sector.data() + 56, meta.first_sequence);
+  Store(sector.data() + kSectorChecksumOffset, Crc32c({sector.data(), kSectorChecksumOffset}));
+  return sector;
+}
+
+SectorState DecodeMeta(const std::byte* sector, LogMeta* meta, uint32_t* version) {
+  if (Load<uint64_t>(sector) != kMetaMagic) return SectorState::kForeign;
+  *version = Load<uint32_t>(sector + 8);
+  if (*version > kFormatVersion) return SectorState::kUnsupportedVersion;
+  if (Load<uint32_t>(sector + kSectorChecksumOffset) != Crc32c({sector, kSectorChecksumOffset})) {
+    return SectorState::kDamaged;
+  }
+  std::copy(sector + 16, sector + 32, meta->log_id.begin());
+  meta->segment_size = Load<uint64_t>(sector + 32);
+  meta->created_us = Load<uint64_t>(sector + 40);
+  meta->first_segment = Load<uint64_t>(sector + 48);
+  meta->first_sequence = Load<uint64_t>(sector + 56);
+  return SectorState::kValid;
+}
+
+std::string ParentOf(const std::string& path) {
+  const size_t slash = path.find_last_of("/\\");
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? path.substr(0, 1) : path.substr(0, slash);
+}
+
+ByteView AsBytes(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+
+}  // namespace
+
+std::string LogDirectory::SegmentName(uint64_t id) {
+  char name[40];
+  std::snprintf(name, sizeof name, "wal-%06llu.log", static_cast<unsigned long long>(id));
+  return name;
+}
+
+std::optional<uint64_t> LogDirectory::ParseSegmentName(const std::string& name) {
+  constexpr size_t kPrefix = 4;
+  constexpr size_t kSuffix = 4;
+  if (name.size() < kPrefix + 6 + kSuffix || name.size() > kPrefix + 18 + kSuffix) return std::nullopt;
+  uint64_t id = 0;
+  for (size_t i = kPrefix; i < name.size() - kSuffix; ++i) {
+    if (name[i] < '0' || name[i] > '9') return std::nullopt;
+    id = id * 10 + static_cast<uint64_t>(name[i] - '0');
+  }
+  // Writing the name again refuses other spellings of the same number.
+  if (id == 0 || name != SegmentName(id)) return std::nullopt;
+  return id;
+}
+
+Status LogDirectory::CreateWithParents(const std::string& path) const {
+  Status status = platform_.CreateDirectory(path);
+  const std::string parent = ParentOf(path);
+  if (status.code() != ErrorCode::kNotFound || parent == path) return status;
+  SEGWAL_TRY(CreateWithParents(parent));
+  SEGWAL_TRY(platform_.CreateDirectory(path));
+  return platform_.SyncDirectory(parent);
+}
+
+Status LogDirectory::Create() const {
+  SEGWAL_TRY(CreateRoot());
+  for (const std::string& path : {MetadataPath(), SegmentsPath(), root_ + "/checkpoints", QuarantinePath()}) {
+    SEGWAL_TRY(platform_.CreateDirectory(path));
+  }
+  SEGWAL_TRY(platform_.SyncDirectory(root_));
+  return platform_.SyncDirectory(ParentOf(root_));
+}
+
+Status LogDirectory::Exists() const {
+  std::vector<DirectoryEntry> entries;
+  return platform_.List(root_, &entries);
+}
+
+Status LogDirectory::List(std::vector<SegmentFile>* segments, std::vector<std::string>* strays) const {
+  std::vector<DirectoryEntry> entries;
+  SEGWAL_TRY(platform_.List(root_, &entries));
+  for (const DirectoryEntry& entry : entries) {
+    const bool ours = entry.name == "LOCK" || entry.name == "metadata" || entry.name == "segments" ||
+                      entry.name == "checkpoints" || entry.name == "quarantine";
+    if (!ours) strays->push_back(entry.name);
+  }
+  if (Status status = platform_.List(SegmentsPath(), &entries); !status.ok()) {
+    return status.code() == ErrorCode::kNotFound ? Status::Ok() : std::move(status);
+  }
+  for (const DirectoryEntry& entry : entries) {
+    const std::optional<uint64_t> id = ParseSegmentName(entry.name);
+    if (id && !entry.is_directory) {
+      segments->push_back({*id, entry.size});
+    } else {
+      strays->push_back("segments/" + entry.name);
+    }
+  }
+  std::ranges::sort(*segments, {}, &SegmentFile::id);
+  return Status::Ok();
+}
+
+Status LogDirectory::ReadMeta(SectorState* state, LogMeta* meta) const {
+  *state = SectorState::kAbsent;
+  std::unique_ptr<File> file;
+  if (Status status = platform_.Open(MetaPath(), OpenMode::kRead, &file); !status.ok()) {
+    return status.code() == ErrorCode::kNotFound ? Status::Ok() : std::move(status);
+  }
+  std::array<std::byte, kSectorSize> sector{};
+  size_t count = 0;
+  SEGWAL_TRY(file->Read(0, sector, &count));
+  uint32_t version = 0;
+  *state = count == kSectorSize ? DecodeMeta(sector.data(), meta, &version) : SectorState::kDamaged;
+  if (*state == SectorState::kUnsupportedVersion) {
+    return Status(ErrorCode::kUnsupportedVersion,
+                  MetaPath() + " has format version " + std::to_string(version) + "; this build reads up to version " +
+                      std::to_string(kFormatVersion) + ". Open it with a newer segwal; nothing was changed");
+  }
+  return Status::Ok();
+}
+
+Status LogDirectory::WriteMeta(const LogMeta& meta) const {
+  const std::string temporary = MetaPath() + ".tmp";
+  if (Status status = platform_.Remove(temporary); !status.ok() && status.code() != ErrorCode::kNotFound) return status;
+  SEGWAL_TRY(WriteNewFile(temporary, EncodeMeta(meta)));
+  SEGWAL_TRY(platform_.Rename(temporary, MetaPath()));
+  return platform_.SyncDirectory(MetadataPath());
+}
+
+Status LogDirectory::QuarantineSegment(uint64_t id, const std::string& why) const {
+  const std::string name = QuarantineName(id, ".log");
+  SEGWAL_TRY(WriteNote(name, why));
+  SEGWAL_TRY(platform_.Rename(SegmentPath(id), QuarantinePath() + "/" + name));
+  SEGWAL_TRY(platform_.SyncDirectory(QuarantinePath()));
+  return platform_.SyncDirectory(SegmentsPath());
+}
+
+Status LogDirectory::QuarantineBytes(uint64_t id, uint64_t offset, ByteView bytes, const std::string& why) const {
+  const std::string name = QuarantineName(id, "-at-" + std::to_string(offset) + ".bytes");
+  SEGWAL_TRY(WriteNote(name, why));
+  SEGWAL_TRY(WriteNewFile(QuarantinePath() + "/" + name, bytes));
+  return platform_.SyncDirectory(QuarantinePath());
+}
+
+Status LogDirectory::WriteNewFile(const std::string& path, ByteView bytes) const {
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(platform_.Open(path, OpenMode::kCreate, &file));
+  SEGWAL_TRY(file->Write(0, bytes));
+  return file->Sync();
+}
+
+Status LogDirectory::WriteNote(const std::string& name, const std::string& why) const {
+  return WriteNewFile(QuarantinePath() + "/" + name + ".txt", AsBytes(why + "\n"));
+}
+
+std::string LogDirectory::QuarantineName(uint64_t id, const std::string& suffix) const {
+  // The time keeps names apart when the same segment is quarantined in two recoveries.
+  return std::to_string(platform_.Now()) + "-" + SegmentName(id).substr(0, SegmentName(id).size() - 4) + suffix;
+}
+
+}  // namespace segwal

@@ -1,0 +1,73 @@
+// The directory of a log: names, and the files that are not segments.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/format.h"
+#include "platform/platform.h"
+
+namespace segwal {
+
+// metadata/wal.meta. Rewritten atomically; what it says was durable before anything relied on it.
+struct LogMeta {
+  LogId log_id{};
+  uint64_t segment_size = 0;
+  uint64_t created_us = 0;
+  uint64_t first_segment = 1;   // lower ids were deleted on purpose
+  uint64_t first_sequence = 1;  // base_sequence of first_segment
+};
+
+class LogDirectory {
+ public:
+  LogDirectory(Platform& platform, std::string root) : platform_(platform), root_(std::move(root)) {}
+
+  const std::string& root() const { return root_; }
+  std::string LockPath() const { return root_ + "/LOCK"; }
+  std::string MetadataPath() const { return root_ + "/metadata"; }
+  std::string MetaPath() const { return MetadataPath() + "/wal.meta"; }
+  std::string SegmentsPath() const { return root_ + "/segments"; }
+  std::string SegmentPath(uint64_t id) const { return SegmentsPath() + "/" + SegmentName(id); }
+  std::string QuarantinePath() const { return root_ + "/quarantine"; }
+
+  static std::string SegmentName(uint64_t id);  // wal-000001.log; more digits when it takes them
+  static std::optional<uint64_t> ParseSegmentName(const std::string& name);
+
+  // Creates the directory itself where it is missing, and those above it.
+  Status CreateRoot() const { return CreateWithParents(root_); }
+  // Creates what is missing of the directory and the folders in it, durably.
+  Status Create() const;
+  // kNotFound unless it is a directory; says plainly when it is something else.
+  Status Exists() const;
+
+  struct SegmentFile {
+    uint64_t id;
+    uint64_t size;
+  };
+  // Segment files by id; names that are not of this log's making go to `strays`, relative to the root.
+  Status List(std::vector<SegmentFile>* segments, std::vector<std::string>* strays) const;
+
+  // kAbsent, kDamaged and kForeign are for the caller to judge; kUnsupportedVersion comes with the version in the
+  // Status.
+  Status ReadMeta(SectorState* state, LogMeta* meta) const;
+  Status WriteMeta(const LogMeta& meta) const;
+
+  // Moves a segment file that nobody maps into quarantine/, with a note why; durable when it returns.
+  Status QuarantineSegment(uint64_t id, const std::string& why) const;
+  // Keeps a copy of bytes that are about to be dropped in quarantine/, with a note why; durable when it returns.
+  Status QuarantineBytes(uint64_t id, uint64_t offset, ByteView bytes, const std::string& why) const;
+
+ private:
+  Status CreateWithParents(const std::string& path) const;
+  // Writes a file that did not exist, and syncs it; not the directory.
+  Status WriteNewFile(const std::string& path, ByteView bytes) const;
+  Status WriteNote(const std::string& name, const std::string& why) const;
+  std::string QuarantineName(uint64_t id, const std::string& suffix) const;
+
+  Platform& platform_;
+  std::string root_;
+};
+
+}  // namespace segwal

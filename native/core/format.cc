@@ -1,0 +1,257 @@
+#include "core/format.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace segwal {
+namespace {
+
+// "segwal", then bytes that a text-mode transfer would mangle.
+constexpr uint64_t kMagic = 0x0a1a'6c61'7767'6573;
+
+bool IsZero(const std::byte* sector) { return FindNonZero(sector, 0, kSectorSize) == kSectorSize; }
+
+uint32_t SectorChecksum(const std::byte* sector) { return Crc32c({sector, kSectorChecksumOffset}); }
+
+uint32_t SaltedChecksum(uint64_t salt, std::initializer_list<uint32_t> words) {
+  uint32_t crc = SaltChecksum(salt);
+  for (uint32_t word : words) crc = ExtendCrc32c(crc, &word, sizeof word);
+  return crc;
+}
+
+}  // namespace
+
+uint32_t SaltChecksum(uint64_t salt) { return ExtendCrc32c(0, &salt, sizeof salt); }
+
+void StoreIdentity(std::byte* header, const SegmentIdentity& identity) {
+  std::byte sector[kSectorSize] = {};
+  Store(sector, kMagic);
+  Store(sector + 8, kFormatVersion);
+  Store(sector + 12, identity.flags);
+  std::copy(identity.log_id.begin(), identity.log_id.end(), sector + 16);
+  Store(sector + 32, identity.segment_id);
+  Store(sector + 40, identity.base_sequence);
+  Store(sector + 48, identity.salt);
+  Store(sector + 56, identity.segment_size);
+  Store(sector + 64, identity.created_us);
+  Store(sector + kSectorChecksumOffset, SectorChecksum(sector));
+  std::memcpy(header + kIdentityOffset + 8, sector + 8, kSectorSize - 8);
+  // The kernel may write the page at any moment, and another process may read it: release keeps the magic behind the
+  // rest.
+  AtomicAt<uint64_t>(header + kIdentityOffset).store(kMagic, std::memory_order_release);
+}
+
+SectorState LoadIdentity(const std::byte* header, SegmentIdentity* identity, uint32_t* version) {
+  const std::byte* sector = header + kIdentityOffset;
+  // A writer that dies before its magic leaves a segment that was never activated; fields may be there already.
+  const uint64_t magic = AtomicAt<uint64_t>(sector).load(std::memory_order_acquire);
+  if (magic == 0) return SectorState::kAbsent;
+  if (magic != kMagic) return SectorState::kForeign;
+  const auto found = Load<uint32_t>(sector + 8);
+  if (version != nullptr) *version = found;
+  if (found > kFormatVersion) return SectorState::kUnsupportedVersion;
+  if (found == 0 || Load<uint32_t>(sector + kSectorChecksumOffset) != SectorChecksum(sector)) {
+    return SectorState::kDamaged;
+  }
+  identity->flags = Load<uint32_t>(sector + 12);
+  std::copy(sector + 16, sector + 32, identity->log_id.begin());
+  identity->segment_id = Load<uint64_t>(sector + 32);
+  identity->base_sequence = Load<uint64_t>(sector + 40);
+  identity->salt = Load<uint64_t>(sector + 48);
+  identity->segment_size = Load<uint64_t>(sector + 56);
+  identity->created_us = Load<uint64_t>(sector + 64);
+  return SectorState::kValid;
+}
+
+void StoreSeal(std::byte* header, const SegmentIdentity& identity, const Seal& seal) {
+  std::byte sector[kSectorSize] = {};
+  Store(sector, identity.salt);
+  Store(sector + 8, seal.end_offset);
+  Store(sector + 16, seal.record_count);
+  Store(sector + 24, seal.last_sequence);
+  Store(sector + 32, seal.earliest_us);
+  Store(sector + 40, seal.latest_us);
+  Store(sector + kSectorChecksumOffset, SectorChecksum(sector));
+  std::memcpy(header + kSealOffset, sector, kSectorSize);
+}
+
+SectorState LoadSeal(const std::byte* header, const SegmentIdentity& identity, Seal* seal) {
+  const std::byte* sector = header + kSealOffset;
+  if (IsZero(sector)) return SectorState::kAbsent;
+  if (Load<uint32_t>(sector + kSectorChecksumOffset) != SectorChecksum(sector)) return SectorState::kDamaged;
+  if (Load<uint64_t>(sector) != identity.salt) return SectorState::kAbsent;
+  seal->end_offset = Load<uint64_t>(sector + 8);
+  seal->record_count = Load<uint64_t>(sector + 16);
+  seal->last_sequence = Load<uint64_t>(sector + 24);
+  seal->earliest_us = Load<uint64_t>(sector + 32);
+  seal->latest_us = Load<uint64_t>(sector + 40);
+  const bool sane = seal->end_offset >= kSegmentHeaderSize && seal->end_offset <= identity.segment_size &&
+                    seal->end_offset % kFrameAlignment == 0 &&
+                    seal->last_sequence + 1 == identity.base_sequence + seal->record_count;
+  return sane ? SectorState::kValid : SectorState::kDamaged;
+}
+
+void StoreMark(std::byte* header, const SegmentIdentity& identity, uint64_t watermark) {
+  const uint32_t synced = EncodeSynced(watermark, identity.base_sequence);
+  if (synced == 0) return;
+  const uint64_t word = synced | uint64_t{SaltedChecksum(identity.salt, {synced})} << 32;
+  // Release, so that a reader in another process that sees the mark sees the frames that it speaks of.
+  AtomicAt<uint64_t>(header + kMarkOffset).store(word, std::memory_order_release);
+}
+
+uint64_t LoadMark(const std::byte* header, const SegmentIdentity& identity) {
+  const uint64_t word = AtomicAt<uint64_t>(header + kMarkOffset).load(std::memory_order_acquire);
+  const auto synced = static_cast<uint32_t>(word);
+  if (synced == 0 || word >> 32 != SaltedChecksum(identity.salt, {synced})) return 0;
+  return DecodeSynced(synced, identity.base_sequence);
+}
+
+namespace {
+
+uint64_t OrderlyEndWord(const std::byte* header, const SegmentIdentity& identity, uint32_t end) {
+  const auto synced = Load<uint32_t>(header + kMarkOffset);
+  return end | uint64_t{SaltedChecksum(identity.salt, {synced, end})} << 32;
+}
+
+}  // namespace
+
+void StoreOrderlyEnd(std::byte* header, const SegmentIdentity& identity, uint64_t end_offset) {
+  const auto end = static_cast<uint32_t>(end_offset / kFrameAlignment);
+  AtomicAt<uint64_t>(header + kMarkOffset + 64)
+      .store(end == 0 ? 0 : OrderlyEndWord(header, identity, end), std::memory_order_relaxed);
+}
+
+uint64_t LoadOrderlyEnd(const std::byte* header, const SegmentIdentity& identity) {
+  const uint64_t word = AtomicAt<uint64_t>(header + kMarkOffset + 64).load(std::memory_order_relaxed);
+  const auto end = static_cast<uint32_t>(word);
+  return end != 0 && word == OrderlyEndWord(header, identity, end) ? end * kFrameAlignment : 0;
+}
+
+void StoreLive(std::byte* header, const LiveState& live) {
+  std::byte* sector = header + kLiveOffset;
+  std::copy(live.boot.begin(), live.boot.end(), sector + 64);
+  Store(sector + 80, live.pid);
+  AtomicAt<uint64_t>(sector).store(live.pointer, std::memory_order_release);
+}
+
+LiveState LoadLive(const std::byte* header) {
+  const std::byte* sector = header + kLiveOffset;
+  LiveState live;
+  live.pointer = AtomicAt<uint64_t>(sector).load(std::memory_order_acquire);
+  std::copy(sector + 64, sector + 80, live.boot.begin());
+  live.pid = Load<uint32_t>(sector + 80);
+  return live;
+}
+
+FrameState PeekFrame(const std::byte* segment, uint64_t offset, uint64_t end, Frame* frame) {
+  if (offset % kFrameAlignment != 0 || offset + kFrameHeaderSize > end) return FrameState::kUnclaimed;
+  const std::byte* at = segment + offset;
+  // Acquire pairs with the release store that commits a frame: what is read below is what its writer wrote.
+  const uint32_t length = AtomicAt<uint32_t>(at).load(std::memory_order_acquire);
+  if (length == 0) return FrameState::kUnclaimed;
+  if ((length & kClaimBit) != 0) return FrameState::kClaimed;
+  if (length < kFrameHeaderSize || length > end - offset) return FrameState::kBadLength;
+
+  frame->payload = at + kFrameHeaderSize;
+  frame->length = length;
+  frame->payload_size = length - static_cast<uint32_t>(kFrameHeaderSize);
+  frame->index = Load<uint32_t>(at + 8);
+  frame->synced = Load<uint32_t>(at + 12);
+  const auto word2 = Load<uint64_t>(at + 16);
+  frame->time_us = word2 & ((uint64_t{1} << 48) - 1);
+  frame->kind = static_cast<uint8_t>(word2 >> 48);
+  frame->flags = static_cast<uint8_t>(word2 >> 56);
+  frame->count = 1;
+  if ((frame->flags & (kFlagBatch | kFlagFiller)) != 0) {
+    if (frame->payload_size >= kBatchHeaderSize) {
+      frame->count = Load<uint32_t>(frame->payload);
+    } else if (frame->batch()) {
+      frame->count = 0;
+    }
+  }
+  return FrameState::kValid;
+}
+
+bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt_checksum, const Frame& frame) {
+  const std::byte* at = segment + offset;
+  return Load<uint32_t>(at + 4) == Crc32cFrame(salt_checksum, frame.length, Load<uint64_t>(at + 8),
+                                               Load<uint64_t>(at + 16), frame.payload, frame.payload_size);
+}
+
+bool FrameShapeHolds(const Frame& frame) {
+  if (frame.filler()) return !frame.batch() && frame.count >= 1;
+  if (!frame.batch()) {
+    if ((frame.flags & kFlagKey) == 0) return true;
+    return frame.payload_size >= kKeyLengthSize && frame.payload_size >= kKeyLengthSize + Load<uint16_t>(frame.payload);
+  }
+  if (frame.count == 0) return false;
+  if (frame.codec() != 0) return frame.payload_size > kBatchHeaderSize;
+  uint64_t at = kBatchHeaderSize;
+  for (uint32_t i = 0; i < frame.count; ++i) {
+    if (frame.payload_size - at < kBatchRecordHeaderSize) return false;
+    const uint64_t size = uint64_t{Load<uint32_t>(frame.payload + at)} + Load<uint16_t>(frame.payload + at + 6);
+    at += kBatchRecordHeaderSize;
+    if (frame.payload_size - at < size) return false;
+    at += size;
+  }
+  return at == frame.payload_size;
+}
+
+FrameState CheckFrame(const std::byte* segment, uint64_t offset, uint64_t end, uint32_t expected_index,
+                      uint32_t salt_checksum, Frame* frame) {
+  const FrameState state = PeekFrame(segment, offset, end, frame);
+  if (state != FrameState::kValid) return state;
+  if (frame->index != expected_index) return FrameState::kWrongIndex;
+  if (!FrameChecksumHolds(segment, offset, salt_checksum, *frame) || !FrameShapeHolds(*frame)) {
+    return FrameState::kBadChecksum;
+  }
+  return FrameState::kValid;
+}
+
+void StoreFiller(std::byte* segment, uint64_t offset, uint32_t length, uint32_t index, uint32_t count,
+                 uint32_t salt_checksum) {
+  std::byte* at = segment + offset;
+  const uint32_t payload_size = length - static_cast<uint32_t>(kFrameHeaderSize);
+  std::memset(at + kFrameHeaderSize, 0, payload_size);
+  if (payload_size >= kBatchHeaderSize) Store(at + kFrameHeaderSize, count);
+  const uint64_t word1 = HeaderWord1(index, 0);
+  const uint64_t word2 = HeaderWord2(0, 0, kFlagFiller);
+  Store(at + 4, Crc32cFrame(salt_checksum, length, word1, word2, at + kFrameHeaderSize, payload_size));
+  Store(at + 8, word1);
+  Store(at + 16, word2);
+  AtomicAt<uint32_t>(at).store(length, std::memory_order_release);
+}
+
+FrameRecords::FrameRecords(const Frame& frame) : frame_(&frame), at_(frame.batch() ? kBatchHeaderSize : 0) {}
+
+bool FrameRecords::Next(RecordView* record) {
+  if (frame_->filler() || next_ >= frame_->count) return false;
+  const std::byte* at = frame_->payload + at_;
+  uint64_t data_size = 0;
+  uint64_t key_size = 0;
+  bool has_key = false;
+  if (frame_->batch()) {
+    data_size = Load<uint32_t>(at);
+    record->kind = Load<uint8_t>(at + 4);
+    has_key = (Load<uint8_t>(at + 5) & kFlagKey) != 0;
+    key_size = Load<uint16_t>(at + 6);
+    at += kBatchRecordHeaderSize;
+    at_ += kBatchRecordHeaderSize + key_size + data_size;
+  } else {
+    record->kind = frame_->kind;
+    has_key = (frame_->flags & kFlagKey) != 0;
+    if (has_key) {
+      key_size = Load<uint16_t>(at);
+      at += kKeyLengthSize;
+      data_size = frame_->payload_size - kKeyLengthSize - key_size;
+    } else {
+      data_size = frame_->payload_size;
+    }
+  }
+  record->key = has_key ? std::optional<ByteView>(ByteView(at, key_size)) : std::nullopt;
+  record->data = ByteView(at + key_size, data_size);
+  ++next_;
+  return true;
+}
+
+}  // namespace segwal

@@ -1,0 +1,89 @@
+// Log: one open write-ahead log. Ties the parts together; each part is a file of its own.
+//
+//   Appender   (appender.h)   one per writing thread: claim, copy, commit
+//   Allocator  (allocator.h)  two threads: the next segment, and the touched window of the active one
+//   Syncer     (syncer.h)     thread: walks to the committed end, syncs, moves the durable watermark
+//   Reclaimer  (reclaimer.h)  thread: unmaps what nobody uses any more
+//   Reader     (reader.h)     any number, any thread
+//   Recover    (recovery.h)   before any of them
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+#include "platform/platform.h"
+
+namespace segwal {
+
+class Appender;
+class Reader;
+
+// Told of progress from the syncer's thread; must not block, and must not call back into the log.
+class DurabilityListener {
+ public:
+  virtual ~DurabilityListener() = default;
+  // Everything up to `watermark` is durable.
+  virtual void OnDurable(uint64_t watermark) = 0;
+  // The log is poisoned: nothing more will become durable. Called once.
+  virtual void OnPoisoned(const Status& cause) = 0;
+};
+
+// Threads: every method may be called from any thread, except that Close must not run beside an append.
+class Log {
+ public:
+  // Opens `directory`, recovers it, starts the threads. Blocks for the disk. Fails with kLocked, kNotFound, kCorrupt,
+  // kUnsupportedVersion, kSegmentSizeMismatch, kDiskFull or kIo.
+  static Status Open(Platform& platform, const std::string& directory, const LogOptions& options,
+                     std::shared_ptr<Log>* log);
+  virtual ~Log() = default;  // closes, without making anything durable, when Close was not called
+
+  virtual const std::string& directory() const = 0;
+  virtual uint64_t segment_size() const = 0;
+  virtual bool read_only() const = 0;
+  virtual const RecoveryReport& recovery() const = 0;
+  // Bytes of the largest frame that fits into a segment.
+  virtual uint64_t max_frame_size() const = 0;
+
+  // One per thread that appends; must be gone before the log is closed. nullptr when read-only.
+  virtual std::unique_ptr<Appender> NewAppender() = 0;
+
+  // Of the first record that is kept; of the first one to come when there is none.
+  virtual uint64_t first_sequence() = 0;
+  // Of the last record that any reader may see: everything up to it is committed. 0 when there never was one.
+  virtual uint64_t last_sequence() = 0;
+  virtual uint64_t durable_sequence() = 0;
+
+  // The last sequence number that was handed out, committed or not yet: what a barrier has to wait for.
+  virtual uint64_t appended_sequence() = 0;
+
+  // Asks for a sync that covers `sequence`; listeners hear of it. Returns at once. Fails when the log is poisoned or
+  // closed: listeners hear nothing then.
+  virtual Status RequestDurable(uint64_t sequence) = 0;
+  // Blocks until `sequence` (at most last_sequence()) is durable, or the log is poisoned or closed.
+  virtual Status WaitDurable(uint64_t sequence) = 0;
+  virtual void AddListener(DurabilityListener* listener) = 0;
+  virtual void RemoveListener(DurabilityListener* listener) = 0;  // when it returns, the listener is not called again
+
+  // Goes on in the next segment, and seals the active one unless it is empty; it is durable then. Blocks for the disk.
+  virtual Status Rotate() = 0;
+  // Deletes whole segments all of whose records lie before `sequence`. Everything before the segments that stay is
+  // durable first, and so is the identity of the first of them.
+  virtual Status TruncateBefore(uint64_t sequence) = 0;
+
+  virtual std::vector<SegmentInfo> Segments() = 0;
+  virtual LogStats Stats() = 0;
+  // kTruncated when `filter.segment` names one that is gone, kNotFound when there never was such a segment.
+  virtual Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) = 0;
+  // Reads every frame of every segment and compares with seals and meta. `cancelled` is asked now and then.
+  virtual Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) = 0;
+
+  // Makes everything durable, stops the threads, unmaps, unlocks. Idempotent. The log is closed whatever it returns.
+  virtual Status Close() = 0;
+  // The same without the durability: for a process that is on its way out.
+  virtual void Abandon() = 0;
+};
+
+}  // namespace segwal

@@ -1,0 +1,285 @@
+#include "core/read_only_log.h"
+
+#include <algorithm>
+
+#include "core/appender.h"
+#include "core/reader.h"
+#include "core/verify.h"
+
+namespace segwal {
+namespace {
+
+Status ReadOnly(const char* what) {
+  return Status(ErrorCode::kReadOnly, std::string(what) + " needs a log that was opened for writing");
+}
+
+}  // namespace
+
+ReadOnlyLog::ReadOnlyLog(Platform& platform, LogDirectory directory)
+    : platform_(platform),
+      directory_(std::move(directory)),
+      reclaimer_(Reclaimer::Start()),
+      catalog_(platform, directory_, reclaimer_) {}
+
+ReadOnlyLog::~ReadOnlyLog() { Abandon(); }
+
+Status ReadOnlyLog::OpenAndLook(const LogOptions& options) {
+  // The writer may delete segments between our listing and our opening of them. Then look again.
+  Status status = Look(options);
+  for (int again = 0; again < 100 && status.code() == ErrorCode::kNotFound && LogIsThere(); ++again) {
+    catalog_.Clear();
+    status = Look(options);
+  }
+  return status;
+}
+
+bool ReadOnlyLog::LogIsThere() const {
+  SectorState state = SectorState::kAbsent;
+  LogMeta meta;
+  return directory_.ReadMeta(&state, &meta).ok() && state == SectorState::kValid;
+}
+
+Status ReadOnlyLog::Look(const LogOptions& options) {
+  const uint64_t started = platform_.Monotonic();
+  SEGWAL_TRY(directory_.Exists());
+  SectorState meta_state = SectorState::kAbsent;
+  LogMeta meta;
+  SEGWAL_TRY(directory_.ReadMeta(&meta_state, &meta));
+  std::vector<LogDirectory::SegmentFile> files;
+  std::vector<std::string> strays;
+  SEGWAL_TRY(directory_.List(&files, &strays));
+  if (meta_state == SectorState::kValid) {
+    std::erase_if(files, [&meta](const auto& file) { return file.id < meta.first_segment; });
+  }
+  const std::lock_guard lock(mutex_);
+  Header first;
+  if (!files.empty()) SEGWAL_TRY(ReadHeader(files.front().id, &first));
+  const bool meta_there = meta_state == SectorState::kValid;
+  if (first.state != SectorState::kValid || (meta_there && first.identity.segment_id != meta.first_segment)) {
+    if (meta_state == SectorState::kAbsent) return Status(ErrorCode::kNotFound, directory_.root() + " holds no log");
+    return Status::Corrupt(directory_.SegmentsPath() + " does not hold the first segment of the log",
+                           {.segment = meta.first_segment, .first_sequence = meta_there ? meta.first_sequence : 0});
+  }
+  SEGWAL_TRY(Adopt(first));
+  if (options.segment_size != 0 && options.segment_size != segment_size_) {
+    return Status(ErrorCode::kSegmentSizeMismatch, "the log has segments of " + std::to_string(segment_size_) +
+                                                       " bytes, but segmentSize asks for " +
+                                                       std::to_string(options.segment_size));
+  }
+  SEGWAL_TRY(Refresh());
+  SEGWAL_TRY(LookBehindTheEnd(files));
+  report_.clean = tail_ != nullptr && LoadOrderlyEnd(tail_->data, tail_->identity) == end_.offset;
+  report_.segments = catalog_.size();
+  report_.records = end_.sequence + 1 - FirstSequence();
+  for (const SegmentInfo& info : catalog_.Describe(end_)) report_.bytes += info.bytes - kSegmentHeaderSize;
+  for (const std::string& stray : strays)
+    report_.findings.push_back({.rule = "stray", .action = "left alone: " + stray});
+  report_.duration_ms = static_cast<double>(platform_.Monotonic() - started) / 1e6;
+  return Status::Ok();
+}
+
+// Whether what stands behind the end that Refresh found can be the work of a live writer, or waits for a recovery, or
+// is a log that has lost something in its middle.
+Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files) {
+  const bool sealed = catalog_.Find(end_.segment)->seal.has_value();
+  bool successor = false;
+  for (const LogDirectory::SegmentFile& file : files) {
+    if (file.id <= end_.segment) continue;
+    successor |= file.id == end_.segment + 1;
+    Header header;
+    SEGWAL_TRY(ReadHeader(file.id, &header));
+    if (header.state != SectorState::kValid) continue;  // allocated ahead
+    if (!successor || sealed) {
+      return Status::Corrupt("segment " + std::to_string(end_.segment + 1) + " is missing or does not follow segment " +
+                                 std::to_string(end_.segment) + ": " + directory_.SegmentPath(end_.segment + 1),
+                             {.segment = end_.segment + 1,
+                              .first_sequence = end_.sequence + 1,
+                              .last_sequence = header.identity.base_sequence - 1});
+    }
+    report_.findings.push_back({.rule = "gap",
+                                .segment = end_.segment,
+                                .offset = end_.offset,
+                                .first_sequence = end_.sequence + 1,
+                                .action = "records behind a gap are not shown: they are being written, or wait for the "
+                                          "next open for writing to decide"});
+    break;
+  }
+  return Status::Ok();
+}
+
+Status ReadOnlyLog::ReadHeader(uint64_t id, Header* header) const {
+  std::unique_ptr<File> file;
+  const std::string path = directory_.SegmentPath(id);
+  SEGWAL_TRY(platform_.Open(path, OpenMode::kRead, &file));
+  SEGWAL_TRY(file->Size(&header->file_size));
+  alignas(8) std::array<std::byte, kSegmentHeaderSize> bytes{};
+  size_t count = 0;
+  SEGWAL_TRY(file->Read(0, bytes, &count));
+  uint32_t version = 0;
+  header->state = LoadIdentity(bytes.data(), &header->identity, &version);
+  switch (header->state) {
+    case SectorState::kAbsent: return Status::Ok();
+    case SectorState::kUnsupportedVersion:
+      return Status(ErrorCode::kUnsupportedVersion, path + " has format version " + std::to_string(version) +
+                                                        "; this build reads up to version " +
+                                                        std::to_string(kFormatVersion));
+    case SectorState::kForeign:
+    case SectorState::kDamaged: return Status::Corrupt(path + ": its identity sector is damaged", {.segment = id});
+    case SectorState::kValid: break;
+  }
+  if (header->identity.segment_id != id) {
+    return Status::Corrupt(path + ": it holds segment " + std::to_string(header->identity.segment_id), {.segment = id});
+  }
+  Seal seal;
+  if (LoadSeal(bytes.data(), header->identity, &seal) == SectorState::kValid) header->seal = seal;
+  return Status::Ok();
+}
+
+Status ReadOnlyLog::Adopt(const Header& header) {
+  const SegmentIdentity& identity = header.identity;
+  if (catalog_.size() == 0) {
+    log_id_ = identity.log_id;
+    segment_size_ = identity.segment_size;
+  } else if (identity.log_id != log_id_ || identity.segment_size != segment_size_) {
+    return Status::Corrupt(directory_.SegmentPath(identity.segment_id) + ": the file belongs to another log",
+                           {.segment = identity.segment_id});
+  }
+  if (header.seal) {
+    catalog_.AddSealed(identity, *header.seal);
+    durable_ = std::max(durable_, header.seal->last_sequence);
+  } else {
+    catalog_.AddUnsealed(identity);
+  }
+  tail_ = nullptr;
+  end_ = {.segment = identity.segment_id, .offset = kSegmentHeaderSize, .sequence = identity.base_sequence - 1};
+  return Status::Ok();
+}
+
+Status ReadOnlyLog::Refresh() {
+  DropTruncated();
+  while (true) {
+    const std::optional<Catalog::Entry> last = catalog_.Find(end_.segment);
+    if (!last) return Status(ErrorCode::kTruncated, "the log was truncated past what this reader knew of it");
+    if (last->seal) {
+      end_.offset = last->seal->end_offset;
+      end_.sequence = last->seal->last_sequence;
+      end_.earliest_us = last->seal->earliest_us;
+      end_.latest_us = last->seal->latest_us;
+    } else {
+      if (!tail_) SEGWAL_TRY(catalog_.View(end_.segment, &tail_));
+      // Before the walk: a live writer moves the mark only behind what the walk will then see.
+      const uint64_t mark = LoadMark(tail_->data, tail_->identity);
+      Frame frame;
+      const auto index = [this, &last] { return static_cast<uint32_t>(end_.sequence + 1 - last->base_sequence()); };
+      while (CheckFrame(tail_->data, end_.offset, tail_->end, index(), tail_->salt_checksum, &frame) ==
+             FrameState::kValid) {
+        const uint64_t time = tail_->identity.created_us + frame.time_us;
+        end_.earliest_us = end_.earliest_us == 0 ? time : std::min(end_.earliest_us, time);
+        end_.latest_us = std::max(end_.latest_us, time);
+        end_.offset += frame.padded_length();
+        end_.sequence += frame.count;
+        durable_ = std::max(durable_, DecodeSynced(frame.synced, last->base_sequence()));
+      }
+      if (mark > end_.sequence) {
+        return Status::Corrupt("segment " + std::to_string(end_.segment) + ", offset " + std::to_string(end_.offset) +
+                                   ": records up to " + std::to_string(mark) + " had been made durable, and record " +
+                                   std::to_string(end_.sequence + 1) + " cannot be read",
+                               {.segment = end_.segment,
+                                .offset = end_.offset,
+                                .first_sequence = end_.sequence + 1,
+                                .last_sequence = mark});
+      }
+      durable_ = std::max(durable_, mark);
+    }
+    Header next;
+    if (!ReachedSuccessor(&next)) return Status::Ok();
+    if (!last->seal) {
+      catalog_.MarkSealed(end_.segment, {.end_offset = end_.offset,
+                                         .record_count = end_.sequence + 1 - last->base_sequence(),
+                                         .last_sequence = end_.sequence,
+                                         .earliest_us = end_.earliest_us,
+                                         .latest_us = end_.latest_us});
+    }
+    SEGWAL_TRY(Adopt(next));
+  }
+}
+
+bool ReadOnlyLog::ReachedSuccessor(Header* next) const {
+  if (!ReadHeader(end_.segment + 1, next).ok() || next->state != SectorState::kValid) return false;
+  return next->identity.base_sequence == end_.sequence + 1 && next->identity.log_id == log_id_;
+}
+
+void ReadOnlyLog::DropTruncated() {
+  SectorState state = SectorState::kAbsent;
+  LogMeta meta;
+  if (directory_.ReadMeta(&state, &meta).ok() && state == SectorState::kValid) {
+    catalog_.RemoveBefore(std::min(meta.first_segment, end_.segment));
+  }
+}
+
+std::unique_ptr<Appender> ReadOnlyLog::NewAppender() { return nullptr; }
+
+uint64_t ReadOnlyLog::FirstSequence() const {
+  const std::vector<Catalog::Entry> entries = catalog_.Entries();
+  return entries.empty() ? 1 : entries.front().base_sequence();
+}
+
+uint64_t ReadOnlyLog::first_sequence() {
+  const std::lock_guard lock(mutex_);
+  static_cast<void>(Refresh());
+  return FirstSequence();
+}
+
+uint64_t ReadOnlyLog::last_sequence() {
+  const std::lock_guard lock(mutex_);
+  static_cast<void>(Refresh());  // should it fail, what was seen before is still true
+  return end_.sequence;
+}
+
+uint64_t ReadOnlyLog::durable_sequence() {
+  const std::lock_guard lock(mutex_);
+  static_cast<void>(Refresh());
+  return durable_;
+}
+
+Status ReadOnlyLog::RequestDurable(uint64_t) { return ReadOnly("making records durable"); }
+Status ReadOnlyLog::WaitDurable(uint64_t) { return ReadOnly("making records durable"); }
+Status ReadOnlyLog::Rotate() { return ReadOnly("rotating"); }
+Status ReadOnlyLog::TruncateBefore(uint64_t) { return ReadOnly("truncating"); }
+
+std::vector<SegmentInfo> ReadOnlyLog::Segments() {
+  const std::lock_guard lock(mutex_);
+  static_cast<void>(Refresh());
+  return catalog_.Describe(end_);
+}
+
+LogStats ReadOnlyLog::Stats() {
+  LogStats stats;
+  stats.last_sequence = last_sequence();
+  stats.first_sequence = first_sequence();
+  stats.durable_sequence = durable_sequence();
+  stats.segments = catalog_.size();
+  stats.disk_bytes = stats.segments * segment_size_;
+  stats.recovery_ms = report_.duration_ms;
+  return stats;
+}
+
+Status ReadOnlyLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) {
+  const std::lock_guard lock(mutex_);
+  SEGWAL_TRY(Refresh());
+  return Reader::Make(catalog_, FirstSequence(), end_.sequence, filter, reader);
+}
+
+Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
+  return VerifyCatalog(platform_, catalog_, last_sequence(), durable_sequence(), cancelled, report);
+}
+
+Status ReadOnlyLog::Close() {
+  const std::lock_guard lock(mutex_);
+  tail_ = nullptr;
+  catalog_.Clear();
+  reclaimer_->Stop();
+  return Status::Ok();
+}
+
+}  // namespace segwal

@@ -1,0 +1,78 @@
+// ReadOnlyLog: a log as another process sees it, whether or not somebody writes it. Takes no lock, changes nothing,
+// recovers nothing: it sees the longest valid prefix, and more of it whenever it looks again.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "core/catalog.h"
+#include "core/log.h"
+
+namespace segwal {
+
+class ReadOnlyLog final : public Log {
+ public:
+  ReadOnlyLog(Platform& platform, LogDirectory directory);
+  ~ReadOnlyLog() override;
+
+  Status OpenAndLook(const LogOptions& options);
+
+  const std::string& directory() const override { return directory_.root(); }
+  uint64_t segment_size() const override { return segment_size_; }
+  bool read_only() const override { return true; }
+  const RecoveryReport& recovery() const override { return report_; }
+  uint64_t max_frame_size() const override { return segment_size_ - kSegmentHeaderSize; }
+  std::unique_ptr<Appender> NewAppender() override;
+  uint64_t first_sequence() override;
+  uint64_t last_sequence() override;
+  uint64_t durable_sequence() override;  // as far as marks, seals and frames prove it
+  uint64_t appended_sequence() override { return last_sequence(); }
+  Status RequestDurable(uint64_t sequence) override;
+  Status WaitDurable(uint64_t sequence) override;
+  void AddListener(DurabilityListener*) override {}
+  void RemoveListener(DurabilityListener*) override {}
+  Status Rotate() override;
+  Status TruncateBefore(uint64_t sequence) override;
+  std::vector<SegmentInfo> Segments() override;
+  LogStats Stats() override;
+  Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
+  Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) override;
+  Status Close() override;
+  void Abandon() override { static_cast<void>(Close()); }
+
+ private:
+  struct Header {
+    SectorState state = SectorState::kAbsent;
+    SegmentIdentity identity;
+    std::optional<Seal> seal;
+    uint64_t file_size = 0;
+  };
+  Status ReadHeader(uint64_t id, Header* header) const;
+  bool LogIsThere() const;
+  Status Look(const LogOptions& options);
+
+  // The methods below require mutex_.
+  Status Adopt(const Header& header);
+  // Looks for what was appended, rotated and truncated since the last look.
+  Status Refresh();
+  void DropTruncated();
+  bool ReachedSuccessor(Header* next) const;
+  uint64_t FirstSequence() const;
+  Status LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files);
+
+  Platform& platform_;
+  const LogDirectory directory_;
+  const std::shared_ptr<Reclaimer> reclaimer_;
+  Catalog catalog_;
+  RecoveryReport report_;
+  uint64_t segment_size_ = 0;
+
+  std::mutex mutex_;
+  LogId log_id_{};
+  // The last segment, mapped while it grows, and how far its frames have been checked.
+  std::shared_ptr<const SegmentView> tail_;
+  Catalog::End end_;
+  uint64_t durable_ = 0;
+};
+
+}  // namespace segwal

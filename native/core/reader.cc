@@ -1,0 +1,165 @@
+#include "core/reader.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace segwal {
+
+Reader::Reader(Catalog& catalog, const ReadFilter& filter)
+    : catalog_(catalog), filter_(filter), remaining_(filter.limit), next_(filter.reverse ? filter.to : filter.from) {}
+
+Status Reader::Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter filter,
+                    std::unique_ptr<Reader>* reader) {
+  filter.from = std::max(filter.from, first);
+  filter.to = std::min(filter.to, last);
+  if (filter.segment != 0) {
+    const std::optional<Catalog::Entry> entry = catalog.Find(filter.segment);
+    if (!entry) {
+      const std::vector<Catalog::Entry> entries = catalog.Entries();
+      const bool gone = !entries.empty() && filter.segment < entries.front().id();
+      return Status(gone ? ErrorCode::kTruncated : ErrorCode::kNotFound,
+                    "the log has no segment " + std::to_string(filter.segment) + (gone ? " any more" : ""));
+    }
+    filter.from = std::max(filter.from, entry->base_sequence());
+    filter.to = std::min(filter.to, catalog.LastSequenceOf(filter.segment));
+  }
+  reader->reset(new Reader(catalog, filter));
+  return Status::Ok();
+}
+
+void Reader::Close() {
+  closed_ = true;
+  view_.reset();
+  items_.clear();
+  next_item_ = 0;
+}
+
+Status Reader::Fill(ReadChunk* chunk) {
+  chunk->count = 0;
+  chunk->needed = 0;
+  size_t used = 0;
+  while (remaining_ != 0) {
+    if (next_item_ == items_.size()) {
+      items_.clear();
+      next_item_ = 0;
+      if (Exhausted()) break;
+      Status status = filter_.reverse ? LoadBackward() : LoadForward();
+      if (!status.ok()) return chunk->count != 0 ? Status::Ok() : std::move(status);  // likewise: first what was read
+      continue;
+    }
+    if (!Emit(items_[next_item_], &used, chunk)) break;
+    ++next_item_;
+    --remaining_;
+  }
+  return Status::Ok();
+}
+
+bool Reader::Emit(const Item& item, size_t* used, ReadChunk* chunk) {
+  const size_t key_size = item.record.key ? item.record.key->size() : 0;
+  const size_t size = key_size + item.record.data.size();
+  if (chunk->count == chunk->records.size()) return false;
+  if (size > chunk->data.size() - *used) {
+    if (chunk->count == 0) chunk->needed = size;
+    return false;
+  }
+  std::byte* to = chunk->data.data() + *used;
+  if (key_size != 0) std::memcpy(to, item.record.key->data(), key_size);
+  if (!item.record.data.empty()) std::memcpy(to + key_size, item.record.data.data(), item.record.data.size());
+  chunk->records[chunk->count++] = {
+      .sequence = static_cast<double>(item.sequence),
+      .time_ms = item.time_ms,
+      .data_offset = static_cast<uint32_t>(*used + key_size),
+      .data_length = static_cast<uint32_t>(item.record.data.size()),
+      .key_length = static_cast<uint32_t>(key_size),
+      .attributes = item.record.kind | (item.record.key ? RecordDescriptor::kHasKey : 0),
+  };
+  *used += size;
+  return true;
+}
+
+Status Reader::EnterSegment() {
+  const std::optional<Catalog::Entry> entry =
+      filter_.segment != 0 ? catalog_.Find(filter_.segment) : catalog_.FindSequence(next_);
+  if (!entry) {
+    return Status(ErrorCode::kTruncated,
+                  "record " + std::to_string(next_) + " was removed from the log while it was read");
+  }
+  SEGWAL_TRY(catalog_.View(entry->id(), &view_));
+  view_first_ = entry->base_sequence();
+  view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));
+  position_ = view_->index->Seek(view_->data, view_->end, static_cast<uint32_t>(next_ - view_first_));
+  return Status::Ok();
+}
+
+Status Reader::CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const {
+  if (CheckFrame(view_->data, offset, view_->end, index, view_->salt_checksum, frame) == FrameState::kValid) {
+    if (frame->codec() == 0) return Status::Ok();
+    return Status(ErrorCode::kUnsupportedVersion, "record " + std::to_string(view_first_ + index) +
+                                                      " is compressed, with codec " + std::to_string(frame->codec()) +
+                                                      "; this build reads none");
+  }
+  const uint64_t sequence = view_first_ + index;
+  return Status::Corrupt(
+      "segment " + std::to_string(view_->identity.segment_id) + ", offset " + std::to_string(offset) +
+          ": the frame of record " + std::to_string(sequence) + " is damaged",
+      {.segment = view_->identity.segment_id, .offset = offset, .first_sequence = sequence, .last_sequence = sequence});
+}
+
+bool Reader::Wanted(const RecordView& record, uint64_t time_us) const {
+  if (filter_.kinds && !(*filter_.kinds)[record.kind]) return false;
+  if (time_us < filter_.from_time_us || time_us > filter_.to_time_us) return false;
+  if (!filter_.key) return true;
+  return record.key && record.key->size() == filter_.key->size() &&
+         std::memcmp(record.key->data(), filter_.key->data(), filter_.key->size()) == 0;
+}
+
+void Reader::AddItems(const Frame& frame) {
+  const uint64_t time_us = view_->identity.created_us + frame.time_us;
+  const double time_ms = static_cast<double>(time_us) / 1000.0;
+  FrameRecords records(frame);
+  RecordView record;
+  while (records.Next(&record)) {
+    const uint64_t sequence = view_first_ + frame.index + records.index();
+    if (sequence < filter_.from || sequence > filter_.to || !Wanted(record, time_us)) continue;
+    items_.push_back({record, sequence, time_ms});
+  }
+}
+
+Status Reader::LoadForward() {
+  if (!view_ || next_ > view_last_) SEGWAL_TRY(EnterSegment());
+  // A few frames at once, so that the loops stay tight; as few as fit into the cache with what they describe.
+  constexpr size_t kEnough = 64;
+  while (next_ <= view_last_ && items_.size() < kEnough) {
+    Frame frame;
+    if (Status status = CheckedFrame(position_.offset, position_.index, &frame); !status.ok()) {
+      // What stands before the damage is handed out first; the next call meets the damage again.
+      return items_.empty() ? std::move(status) : Status::Ok();
+    }
+    AddItems(frame);
+    position_.offset += frame.padded_length();
+    position_.index += frame.count;
+    next_ = std::max(next_, view_first_ + position_.index);
+  }
+  return Status::Ok();
+}
+
+Status Reader::LoadBackward() {
+  if (!view_ || next_ < view_first_ || next_ > view_last_) SEGWAL_TRY(EnterSegment());
+  // Frames cannot be walked backwards: take the stretch that the index knows before next_, and turn it round.
+  const auto last_index = static_cast<uint32_t>(next_ - view_first_);
+  SegmentIndex::Position at = view_->index->Seek(view_->data, view_->end, last_index);
+  const uint64_t stretch_first = view_first_ + at.index;
+  while (at.index <= last_index) {
+    Frame frame;
+    SEGWAL_TRY(CheckedFrame(at.offset, at.index, &frame));
+    AddItems(frame);
+    at.offset += frame.padded_length();
+    at.index += frame.count;
+  }
+  std::erase_if(items_, [this](const Item& item) { return item.sequence > next_; });
+  std::ranges::reverse(items_);
+  next_ = stretch_first - 1;
+  return Status::Ok();
+}
+
+}  // namespace segwal

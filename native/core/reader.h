@@ -1,0 +1,66 @@
+// Reader: a cursor over the committed records of a log, forwards or backwards. Every frame's checksum is verified
+// before a byte of it is handed out.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/catalog.h"
+#include "core/types.h"
+
+namespace segwal {
+
+// Threads: one at a time. Holds the segment that it is in mapped, so that neither rotation nor truncation can take it
+// away.
+class Reader {
+ public:
+  // A reader over what `filter` leaves of first … last, all of which is committed. kTruncated when `filter.segment`
+  // names a segment that is gone, kNotFound when there never was one. `catalog` must outlive the reader, or Close be
+  // called.
+  static Status Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter filter,
+                     std::unique_ptr<Reader>* reader);
+
+  // Fills `chunk` with the next records; a count of 0 with no `needed` is the end. kCorrupt at a frame that cannot be
+  // read, kTruncated when the segment was deleted meanwhile.
+  Status Fill(ReadChunk* chunk);
+
+  // Lets go of the segment; Fill then returns nothing.
+  void Close();
+
+ private:
+  Reader(Catalog& catalog, const ReadFilter& filter);
+
+  struct Item {
+    RecordView record;
+    uint64_t sequence;
+    double time_ms;
+  };
+
+  bool Exhausted() const { return closed_ || remaining_ == 0 || next_ < filter_.from || next_ > filter_.to; }
+  // Makes view_ the segment that holds next_.
+  Status EnterSegment();
+  // Fills items_ with the records that follow (forwards) or precede (backwards) next_, and moves next_ past them.
+  Status LoadForward();
+  Status LoadBackward();
+  Status CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const;
+  void AddItems(const Frame& frame);
+  bool Wanted(const RecordView& record, uint64_t time_us) const;
+  // False when the chunk has no room left for the record.
+  static bool Emit(const Item& item, size_t* used, ReadChunk* chunk);
+
+  Catalog& catalog_;
+  const ReadFilter filter_;
+  uint64_t remaining_;
+  bool closed_ = false;
+
+  uint64_t next_;  // the sequence to go on with
+  std::shared_ptr<const SegmentView> view_;
+  uint64_t view_first_ = 1;  // the sequences that view_ holds; first > last: none
+  uint64_t view_last_ = 0;
+  SegmentIndex::Position position_;  // forwards: of the frame that holds next_, or one before it
+
+  std::vector<Item> items_;  // wanted records of the frames last loaded, in the order to hand them out
+  size_t next_item_ = 0;
+};
+
+}  // namespace segwal

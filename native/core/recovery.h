@@ -1,0 +1,58 @@
+// Recovery: from the files of a log that nobody has open to the log that they hold. Decides first, by the table in
+// docs/FORMAT.md, and writes only afterwards; running it twice gives the same log.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "core/directory.h"
+#include "core/types.h"
+
+namespace segwal {
+
+struct RecoveredLog {
+  LogMeta meta;
+  struct SealedSegment {
+    SegmentIdentity identity;
+    Seal seal;
+  };
+  std::vector<SealedSegment> sealed;
+  // The segment that appending goes on in; none when the log is new or its last segment is sealed.
+  struct Tail {
+    SegmentIdentity identity;
+    uint64_t end_offset = kSegmentHeaderSize;
+    uint64_t count = 0;
+    uint64_t earliest_us = 0;
+    uint64_t latest_us = 0;
+  };
+  std::optional<Tail> tail;
+  uint64_t next_segment = 1;  // id of the segment to create when there is no tail
+  uint64_t next_sequence = 1;
+  bool is_new = true;  // there was no log; meta is not written yet
+  RecoveryReport report;
+};
+
+// Requires the directory's lock. Everything that is in `recovered` is durable when it returns.
+Status Recover(Platform& platform, const LogDirectory& directory, const LogOptions& options, RecoveredLog* recovered);
+
+// A stretch of valid frames without a gap.
+struct FrameRun {
+  uint64_t offset = 0;
+  uint64_t end = 0;
+  uint32_t index = 0;      // of its first sequence number
+  uint32_t end_index = 0;  // one past its last
+};
+
+// What the bytes of one segment say.
+struct SegmentScan {
+  std::vector<FrameRun> runs;  // ascending in offset and index
+  uint64_t proof = 0;          // the highest sequence that a frame proves durable
+  uint64_t earliest_us = 0;    // µs since the epoch
+  uint64_t latest_us = 0;
+};
+
+// Finds every valid frame between the header and `end`: by lengths where frames follow one another, in steps of 8 bytes
+// where they do not. With `first_run_only`, stops at the first gap.
+SegmentScan ScanSegment(const std::byte* data, uint64_t end, const SegmentIdentity& identity, bool first_run_only);
+
+}  // namespace segwal

@@ -1,0 +1,63 @@
+#include "core/segment.h"
+
+#include <algorithm>
+
+namespace segwal {
+
+Segment::Segment(const SegmentIdentity& identity, std::unique_ptr<Mapping> mapping)
+    : mapping_(std::move(mapping)),
+      pointer_(&AtomicAt<uint64_t>(PointerWord(mapping_->data()))),
+      identity_(identity),
+      salt_checksum_(SaltChecksum(identity.salt)) {}
+
+Status Segment::Create(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
+                       uint64_t window, std::unique_ptr<Segment>* segment) {
+  const std::string path = directory.SegmentPath(identity.segment_id);
+  const uint64_t touched = std::min(window, identity.segment_size);
+  std::unique_ptr<Mapping> mapping;
+  const auto make = [&]() -> Status {
+    std::unique_ptr<File> file;
+    SEGWAL_TRY(platform.Open(path, OpenMode::kCreate, &file));
+    SEGWAL_TRY(file->Allocate(identity.segment_size));
+    SEGWAL_TRY(file->Sync());
+    SEGWAL_TRY(platform.SyncDirectory(directory.SegmentsPath()));
+    SEGWAL_TRY(platform.Map(std::move(file), identity.segment_size, true, &mapping));
+    return mapping->Populate(0, touched);
+  };
+  if (Status status = make(); !status.ok()) {
+    // Nothing was ever in it, and on a full disk the room matters. Should the name stay behind all the same, the next
+    // open takes care of it.
+    mapping.reset();
+    static_cast<void>(platform.Remove(path));
+    return status;
+  }
+  segment->reset(new Segment(identity, std::move(mapping)));
+  (*segment)->window_end = touched;
+  return Status::Ok();
+}
+
+Status Segment::Resume(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
+                       uint64_t end_offset, uint64_t count, uint64_t window, std::unique_ptr<Segment>* segment) {
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(platform.Open(directory.SegmentPath(identity.segment_id), OpenMode::kReadWrite, &file));
+  std::unique_ptr<Mapping> mapping;
+  SEGWAL_TRY(platform.Map(std::move(file), identity.segment_size, true, &mapping));
+  segment->reset(new Segment(identity, std::move(mapping)));
+  Segment& resumed = **segment;
+  const uint64_t touched = std::min(end_offset + window, identity.segment_size);
+  SEGWAL_TRY(resumed.mapping_->Populate(end_offset, touched - end_offset));
+  resumed.window_end = touched;
+  StoreOrderlyEnd(resumed.data(), identity, 0);
+  StoreLive(resumed.data(), {MakePointer(end_offset, count), platform.CurrentBoot(), platform.ProcessId()});
+  // Durable before the first append: a power cut must not leave an orderly end that describes an older log.
+  return resumed.mapping_->Sync(0, kSegmentHeaderSize);
+}
+
+void Segment::Activate(uint64_t base_sequence, uint64_t created_us, const BootId& boot, uint32_t pid) {
+  identity_.base_sequence = base_sequence;
+  identity_.created_us = created_us;
+  StoreLive(data(), {MakePointer(kSegmentHeaderSize, 0), boot, pid});
+  StoreIdentity(data(), identity_);
+}
+
+}  // namespace segwal

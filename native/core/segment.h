@@ -1,0 +1,74 @@
+// Segment: one fixed-size mapped file while it takes appends, and until everything in it is durable and sealed.
+//
+// Who touches what:
+//   write pointer (mapped)   every appender, by compare-and-swap; the syncer and readers load it
+//   frames                   the appender that claimed them, until it commits; then nobody writes them again
+//   header page              whoever activates the segment, before it is published; the syncer (seal, mark) afterwards
+//   limit                    stored under WriterState::mutex, loaded by every appender on every append
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "core/directory.h"
+#include "core/format.h"
+#include "platform/platform.h"
+
+namespace segwal {
+
+// What an appender owns after winning its place: these bytes and these sequence numbers are its alone.
+struct Claim {
+  uint64_t offset = 0;
+  uint32_t index = 0;
+};
+
+class Segment {
+ public:
+  // Creates the file of segment `identity.segment_id`, allocates and maps it, touches the first `window` bytes. It
+  // counts as absent until Activate. Name and size are durable when it returns. Leaves no file behind when it fails.
+  static Status Create(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
+                       uint64_t window, std::unique_ptr<Segment>* segment);
+  // Takes up a recovered segment: its frames end at `end_offset` and hold `count` sequence numbers. Everything behind
+  // the end is zero; the `window` bytes there are touched.
+  static Status Resume(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
+                       uint64_t end_offset, uint64_t count, uint64_t window, std::unique_ptr<Segment>* segment);
+
+  // Gives a created segment an empty write pointer and, last, its identity: plain stores, no system call.
+  void Activate(uint64_t base_sequence, uint64_t created_us, const BootId& boot, uint32_t pid);
+
+  uint64_t id() const { return identity_.segment_id; }
+  const SegmentIdentity& identity() const { return identity_; }
+  uint64_t base_sequence() const { return identity_.base_sequence; }
+  uint32_t salt_checksum() const { return salt_checksum_; }
+  uint64_t size() const { return mapping_->size(); }
+  std::byte* data() const { return mapping_->data(); }
+  Mapping& mapping() const { return *mapping_; }
+
+  std::atomic<uint64_t>& pointer() const { return *pointer_; }
+  // Claims below this offset need no help. Below the end of the touched window as a rule; 0 calls for attention (see
+  // writer_state.h).
+  std::atomic<uint64_t>& limit() { return limit_; }
+
+  // Guarded by WriterState::mutex.
+  uint64_t window_end = kSegmentHeaderSize;  // touched and zero up to here
+  uint64_t wanted_end = 0;                   // an appender waits for the window to reach this
+  bool low_water_passed = false;
+  bool attention = false;
+  bool sealed = false;  // and durable to its end
+  std::shared_ptr<Segment> next;
+
+  // Guarded by CommittedWalk's mutex until the walk has passed the end, constant afterwards.
+  Seal seal;
+
+ private:
+  Segment(const SegmentIdentity& identity, std::unique_ptr<Mapping> mapping);
+
+  std::unique_ptr<Mapping> mapping_;
+  std::atomic<uint64_t>* pointer_;
+  SegmentIdentity identity_;
+  uint32_t salt_checksum_;
+  // A cache line of its own: read on every append, written a few times per segment.
+  alignas(64) std::atomic<uint64_t> limit_{0};
+};
+
+}  // namespace segwal

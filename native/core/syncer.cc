@@ -1,0 +1,201 @@
+#include "core/syncer.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace segwal {
+
+Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, uint64_t sync_delay_us)
+    : state_(state), walk_(walk), sync_delay_ns_(sync_delay_us * 1000), synced_(end) {}
+
+void Syncer::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Syncer::Stop() {
+  {
+    const std::lock_guard lock(state_.mutex);
+    stop_ = true;
+  }
+  state_.syncer_wake.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+Status Syncer::Request(uint64_t sequence) {
+  const std::lock_guard lock(state_.mutex);
+  state_.requested = std::max(state_.requested, std::min(sequence, state_.AppendedSequenceLocked()));
+  state_.syncer_wake.notify_one();
+  return state_.fatal;
+}
+
+Status Syncer::Wait(uint64_t sequence) {
+  SEGWAL_TRY(Request(sequence));
+  std::unique_lock lock(state_.mutex);
+  state_.durable_wake.wait(
+      lock, [&] { return state_.durable.load(std::memory_order_acquire) >= sequence || !state_.fatal.ok(); });
+  return state_.durable.load(std::memory_order_acquire) >= sequence ? Status::Ok() : state_.fatal;
+}
+
+void Syncer::AddListener(DurabilityListener* listener) {
+  const std::lock_guard lock(listeners_mutex_);
+  listeners_.push_back(listener);
+}
+
+void Syncer::RemoveListener(DurabilityListener* listener) {
+  const std::lock_guard lock(listeners_mutex_);
+  std::erase(listeners_, listener);
+}
+
+void Syncer::Run() {
+  const auto rotated = [this] { return synced_.segment != state_.current; };
+  uint64_t last_sync_ns = state_.platform.Monotonic();
+  std::unique_lock lock(state_.mutex);
+  while (!stop_ && state_.fatal.ok()) {
+    const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
+    if (state_.requested <= durable && !rotated()) {
+      if (FallAsleep()) {
+        state_.syncer_wake.wait(lock);
+        // The clock of the background sync starts with the record that woke us.
+        last_sync_ns = state_.platform.Monotonic();
+        continue;
+      }
+      const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
+      if (elapsed < sync_delay_ns_) {
+        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(sync_delay_ns_ - elapsed));
+        continue;
+      }
+    }
+    lock.unlock();
+    last_sync_ns = state_.platform.Monotonic();
+    const Status status = SyncToCommittedEnd();
+    lock.lock();
+    if (!status.ok()) {
+      Poison(status);
+    } else if (state_.durable.load(std::memory_order_relaxed) == durable) {
+      // A claim that its writer is still filling stands before what is wanted. It takes that writer microseconds.
+      state_.syncer_wake.wait_for(lock, std::chrono::microseconds(20));
+    }
+  }
+  const Status fatal = state_.fatal;
+  lock.unlock();
+  if (fatal.code() == ErrorCode::kPoisoned) TellPoisoned(fatal);
+}
+
+bool Syncer::FallAsleep() {
+  if (sync_delay_ns_ == 0) return true;  // nobody asked, and nothing is synced unasked
+  Segment& current = *state_.current;
+  current.attention = true;
+  state_.PublishLimit(current);
+  if (state_.AppendedSequenceLocked() <= state_.durable.load(std::memory_order_relaxed)) return true;
+  current.attention = false;
+  state_.PublishLimit(current);
+  return false;
+}
+
+Status Syncer::SyncToCommittedEnd() {
+  const CommittedWalk::Position end = walk_.Advance();
+  const uint64_t before = synced_.sequence;
+  while (synced_.segment != end.segment) {
+    const std::shared_ptr<Segment> full = synced_.segment;
+    SEGWAL_TRY(SyncSegment(full, full->seal.end_offset));
+    SEGWAL_TRY(SealSegment(full));
+    std::shared_ptr<Segment> next;
+    {
+      const std::lock_guard lock(state_.mutex);
+      next = full->next;
+    }
+    synced_ = {.segment = std::move(next), .offset = kSegmentHeaderSize, .sequence = full->seal.last_sequence};
+    header_synced_ = false;
+  }
+  SEGWAL_TRY(SyncSegment(end.segment, end.offset));
+  synced_ = end;
+  synced_bytes_.store(end.bytes, std::memory_order_relaxed);
+  if (end.sequence > before) MoveWatermark(end.sequence);
+  return Status::Ok();
+}
+
+Status Syncer::SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end) {
+  if (synced_.offset >= end) return Status::Ok();
+  // The first sync of a segment takes the header page along: a record counts for nothing without the identity.
+  const uint64_t begin = header_synced_ ? synced_.offset : 0;
+  const uint64_t started = state_.platform.Monotonic();
+  SEGWAL_TRY(segment->mapping().Sync(begin, end - begin));
+  NoteLatency(state_.platform.Monotonic() - started);
+  synced_.offset = end;
+  header_synced_ = true;
+  return Status::Ok();
+}
+
+Status Syncer::SealSegment(const std::shared_ptr<Segment>& segment) {
+  StoreSeal(segment->data(), segment->identity(), segment->seal);
+  SEGWAL_TRY(segment->mapping().Sync(0, kSegmentHeaderSize));
+  state_.catalog.MarkSealed(segment->id(), segment->seal);
+  const std::lock_guard lock(state_.mutex);
+  segment->sealed = true;
+  state_.durable_wake.notify_all();
+  return Status::Ok();
+}
+
+void Syncer::MoveWatermark(uint64_t sequence) {
+  state_.durable.store(sequence, std::memory_order_release);
+  // Not synced on its own: whenever it reaches the disk, it is true.
+  // Not before the identity is on the disk: a mark in a segment without one is the sign of damage.
+  if (header_synced_) StoreMark(synced_.segment->data(), synced_.segment->identity(), sequence);
+  {
+    // Under the mutex, so that nobody misses it between looking at the watermark and going to sleep.
+    const std::lock_guard lock(state_.mutex);
+    state_.durable_wake.notify_all();
+  }
+  const std::lock_guard lock(listeners_mutex_);
+  for (DurabilityListener* listener : listeners_) listener->OnDurable(sequence);
+}
+
+void Syncer::Poison(const Status& cause) {
+  state_.Fail(
+      Status(ErrorCode::kPoisoned,
+             "a sync failed, and what it should have written may be lost; close the log and open it again to see "
+             "what is really there: " +
+                 cause.message(),
+             cause.os_error()));
+}
+
+void Syncer::TellPoisoned(const Status& fatal) {
+  const std::lock_guard lock(listeners_mutex_);
+  for (DurabilityListener* listener : listeners_) listener->OnPoisoned(fatal);
+}
+
+Status Syncer::Finish() {
+  SEGWAL_TRY(SyncToCommittedEnd());
+  Segment& segment = *synced_.segment;
+  if (!header_synced_) SEGWAL_TRY(segment.mapping().Sync(0, kSegmentHeaderSize));
+  StoreMark(segment.data(), segment.identity(), synced_.sequence);
+  StoreOrderlyEnd(segment.data(), segment.identity(), synced_.offset);
+  return segment.mapping().Sync(0, kSegmentHeaderSize);
+}
+
+void Syncer::NoteLatency(uint64_t ns) {
+  const double ms = static_cast<double>(ns) / 1e6;
+  const std::lock_guard lock(latency_mutex_);
+  recent_ms_[syncs_ % recent_ms_.size()] = static_cast<float>(ms);
+  ++syncs_;
+  max_ms_ = std::max(max_ms_, ms);
+}
+
+Syncer::Latency Syncer::latency() const {
+  std::vector<float> sorted;
+  Latency latency;
+  {
+    const std::lock_guard lock(latency_mutex_);
+    sorted.assign(recent_ms_.begin(),
+                  recent_ms_.begin() + static_cast<std::ptrdiff_t>(std::min<uint64_t>(syncs_, recent_ms_.size())));
+    latency.syncs = syncs_;
+    latency.max_ms = max_ms_;
+  }
+  if (sorted.empty()) return latency;
+  std::ranges::sort(sorted);
+  latency.p50_ms = sorted[sorted.size() / 2];
+  latency.p99_ms = sorted[sorted.size() * 99 / 100];
+  return latency;
+}
+
+}  // namespace segwal

@@ -1,0 +1,81 @@
+// Syncer: the thread that makes the log durable. It walks to the committed end, syncs that range, moves the durable
+// watermark and tells whoever listens, once per sync. While one sync runs, the next group gathers (group commit).
+//
+// Order: everything of a segment is durable, and then sealed, before anything of the next is synced. A failed sync is
+// final: the pages that it should have written may be marked clean, and no later sync would write them.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "core/committed_walk.h"
+#include "core/log.h"
+#include "core/writer_state.h"
+
+namespace segwal {
+
+class Syncer {
+ public:
+  // `end`: what recovery kept, all of it durable.
+  Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, uint64_t sync_delay_us);
+  ~Syncer() { Stop(); }
+
+  void Start();
+  // Ends the thread after the sync that it is in.
+  void Stop();
+
+  // Fails when the log can make nothing durable any more; listeners are not told then.
+  Status Request(uint64_t sequence);
+  Status Wait(uint64_t sequence);
+  void AddListener(DurabilityListener* listener);
+  void RemoveListener(DurabilityListener* listener);
+
+  // After Stop: makes everything durable, and notes in the active segment that the log was closed in order.
+  Status Finish();
+
+  // Of the bytes that the walk has counted, how many are durable. Threads: any.
+  uint64_t synced_bytes() const { return synced_bytes_.load(std::memory_order_relaxed); }
+
+  struct Latency {
+    uint64_t syncs = 0;
+    double p50_ms = 0;
+    double p99_ms = 0;
+    double max_ms = 0;
+  };
+  Latency latency() const;
+
+ private:
+  void Run();
+  // Requires state_.mutex. True when nothing is left to make durable and the next append will wake the thread.
+  bool FallAsleep();
+  Status SyncToCommittedEnd();
+  Status SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end);
+  Status SealSegment(const std::shared_ptr<Segment>& segment);
+  void MoveWatermark(uint64_t sequence);
+  void Poison(const Status& cause);  // requires state_.mutex
+  void TellPoisoned(const Status& fatal);
+  void NoteLatency(uint64_t ns);
+
+  WriterState& state_;
+  CommittedWalk& walk_;
+  const uint64_t sync_delay_ns_;
+  std::thread thread_;
+  bool stop_ = false;  // guarded by state_.mutex
+
+  // Only the syncer's thread: what is durable, and whether the header page of that segment has ever been synced.
+  CommittedWalk::Position synced_;
+  bool header_synced_ = true;
+  std::atomic<uint64_t> synced_bytes_{0};
+
+  std::mutex listeners_mutex_;  // taken last, and held while listeners are called
+  std::vector<DurabilityListener*> listeners_;
+
+  mutable std::mutex latency_mutex_;
+  std::array<float, 4096> recent_ms_{};  // a ring of the latest syncs
+  uint64_t syncs_ = 0;
+  double max_ms_ = 0;
+};
+
+}  // namespace segwal

@@ -1,0 +1,342 @@
+// Durability: the watermark, who is told of it, the order of what reaches the disk, and what a failed sync means.
+#include "core/syncer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "testing/assertions.h"
+#include "testing/test_log.h"
+#include "testing/waiting.h"
+
+namespace segwal {
+namespace {
+
+class SyncerTest : public testing::Test {
+ protected:
+  ~SyncerTest() override {
+    log_.platform().Release();
+    log_.platform().Watch(nullptr);
+  }
+
+  void OpenWithListener(const LogOptions& options = TestLog::Options()) {
+    log_.Open(options);
+    log_->AddListener(&listener_);
+  }
+  static LogOptions InTheBackground(uint64_t delay_us) {
+    return {.segment_size = TestLog::kSegmentSize, .sync_delay_us = delay_us};
+  }
+
+  RecordingListener listener_;
+  TestLog log_;
+};
+
+// ---- the watermark ----------------------------------------------------------------------------------------------------
+
+TEST_F(SyncerTest, NothingIsDurableThatNobodyAskedFor) {
+  OpenWithListener();
+  log_.Append("a");
+  EXPECT_EQ(log_->durable_sequence(), 0u);
+  EXPECT_EQ(log_->Stats().dirty_bytes, 32u);
+}
+
+TEST_F(SyncerTest, WaitingMakesDurable) {
+  OpenWithListener();
+  log_.Append("a");
+  log_.Append("b");
+  EXPECT_OK(log_->WaitDurable(1));
+  EXPECT_EQ(log_->durable_sequence(), 2u) << "what is there goes along";
+  EXPECT_EQ(log_->Stats().dirty_bytes, 0u);
+  EXPECT_EQ(log_->Stats().syncs, 1u);
+}
+
+TEST_F(SyncerTest, WaitingForWhatIsDurableSyncsNothing) {
+  OpenWithListener();
+  log_.Append("a");
+  log_.Sync();
+  EXPECT_OK(log_->WaitDurable(1));
+  EXPECT_OK(log_->WaitDurable(0));
+  EXPECT_EQ(log_->Stats().syncs, 1u);
+}
+
+TEST_F(SyncerTest, TheMarkInTheFileFollows) {
+  OpenWithListener();
+  log_.Append("a");
+  log_.Append("b");
+  log_.Sync();
+  log_.Append("c");
+  log_.Kill();
+  SegmentFile segment(log_.SegmentPath(1));
+  EXPECT_EQ(LoadMark(segment.data(), segment.identity()), 2u);
+}
+
+TEST_F(SyncerTest, FramesProveWhatWasDurableBeforeThem) {
+  OpenWithListener();
+  log_.Append("a");
+  log_.Sync();
+  log_.Append("b");
+  log_.Kill();
+  SegmentFile segment(log_.SegmentPath(1));
+  EXPECT_EQ(Load<uint32_t>(segment.data() + segment.FrameAt(1) + 12), EncodeSynced(0, 1));
+  EXPECT_EQ(Load<uint32_t>(segment.data() + segment.FrameAt(2) + 12), EncodeSynced(1, 1));
+}
+
+TEST_F(SyncerTest, AWatermarkWaitsForAClaimThatIsBeingFilled) {
+  OpenWithListener();
+  std::atomic<bool> asked{false};
+  log_.platform().WatchCoarseClock([&] {
+    if (asked.exchange(true)) return;
+    EXPECT_OK(log_->RequestDurable(log_->appended_sequence()));
+    EXPECT_EQ(log_->durable_sequence(), 0u);
+  });
+  EXPECT_EQ(log_.Append("a"), 1u);
+  EXPECT_TRUE(listener_.WaitFor(1));
+}
+
+// ---- listeners --------------------------------------------------------------------------------------------------------
+
+TEST_F(SyncerTest, ListenersAreToldOncePerSyncAndNotOncePerRecord) {
+  OpenWithListener();
+  log_.platform().Hold(Operation::kSyncMapping);
+  log_.Append("first");
+  EXPECT_OK(log_->RequestDurable(1));
+  log_.platform().WaitUntilHeld();
+  for (int i = 0; i < 100; ++i) EXPECT_OK(log_->RequestDurable(log_.Append("gathers meanwhile")));
+  log_.platform().Release();
+  EXPECT_TRUE(listener_.WaitFor(101));
+  EXPECT_EQ(listener_.watermarks(), (std::vector<uint64_t>{1, 101}));
+  EXPECT_EQ(log_->Stats().syncs, 2u);
+}
+
+TEST_F(SyncerTest, ARemovedListenerHearsNothing) {
+  OpenWithListener();
+  RecordingListener other;
+  log_->AddListener(&other);
+  log_->RemoveListener(&other);
+  log_.Append("a");
+  log_.Sync();
+  EXPECT_TRUE(listener_.WaitFor(1));
+  EXPECT_TRUE(other.watermarks().empty());
+}
+
+TEST_F(SyncerTest, WatermarksOnlyGrow) {
+  OpenWithListener(InTheBackground(100));
+  for (int i = 0; i < 2000; ++i) log_.Append("record");
+  log_.Sync();
+  EXPECT_TRUE(listener_.WaitFor(2000));
+  const std::vector<uint64_t> watermarks = listener_.watermarks();
+  EXPECT_TRUE(std::ranges::is_sorted(watermarks, std::less_equal<>()));
+  EXPECT_LE(watermarks.size(), log_->Stats().syncs);
+}
+
+// ---- in the background ------------------------------------------------------------------------------------------------
+
+TEST_F(SyncerTest, SyncsUnaskedWithinTheDelay) {
+  OpenWithListener(InTheBackground(1000));
+  log_.Append("a");
+  EXPECT_TRUE(listener_.WaitFor(1));
+  log_.Append("b");
+  EXPECT_TRUE(listener_.WaitFor(2));
+}
+
+TEST_F(SyncerTest, ARequestDoesNotWaitForTheDelay) {
+  OpenWithListener(InTheBackground(uint64_t{3600} * 1'000'000));
+  log_.Append("a");
+  EXPECT_OK(log_->WaitDurable(1));
+  log_.Append("b");
+  EXPECT_OK(log_->RequestDurable(2));
+  EXPECT_TRUE(listener_.WaitFor(2));
+}
+
+TEST_F(SyncerTest, NoAppendIsForgottenThatRacesWithFallingAsleep) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  OpenWithListener(InTheBackground(20));
+  for (uint64_t i = 1; i <= 3000; ++i) {
+    ASSERT_EQ(log_.Append("x"), i);
+    // Nobody asks. Sometimes the next append comes as the syncer is about to fall asleep, sometimes long after.
+    if (random() % 2 == 0) {
+      ASSERT_TRUE(listener_.WaitFor(i)) << "the syncer slept through record " << i;
+    }
+    for (auto spin = random() % 200; spin > 0; --spin) std::this_thread::yield();
+  }
+  EXPECT_TRUE(listener_.WaitFor(3000));
+}
+
+// ---- order ------------------------------------------------------------------------------------------------------------
+
+TEST_F(SyncerTest, TheFirstSyncOfASegmentTakesItsHeaderAlong) {
+  OpenWithListener();
+  std::vector<Call> syncs;
+  log_.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kSyncMapping && call.path == log_.SegmentPath(2)) syncs.push_back(call);
+  });
+  log_.AppendQuarters(1, 5);
+  log_.Sync();
+  log_.AppendQuarters(6, 6);
+  log_.Sync();
+  log_.platform().Watch(nullptr);
+  ASSERT_EQ(syncs.size(), 2u);
+  EXPECT_EQ(syncs[0].offset, 0u);
+  EXPECT_GE(syncs[1].offset, kSegmentHeaderSize);
+}
+
+TEST_F(SyncerTest, ASegmentIsDurableThenSealedThenTheNextIsSynced) {
+  OpenWithListener();
+  std::vector<std::string> order;
+  log_.platform().Watch([&](const Call& call) {
+    if (call.operation != Operation::kSyncMapping) return;
+    const bool sealed = FindNonZero(call.data, kSealOffset, kSealOffset + kSectorSize) != kSealOffset + kSectorSize;
+    const bool frames = call.offset + call.length > kSegmentHeaderSize;
+    order.push_back(call.path.substr(call.path.size() - 5, 1) + (frames ? " frames" : " header") +
+                    (sealed ? ", sealed" : ""));
+  });
+  log_.AppendQuarters(1, 9);
+  log_.Sync();
+  log_.platform().Watch(nullptr);
+  EXPECT_EQ(order, (std::vector<std::string>{"1 frames", "1 header, sealed", "2 frames", "2 header, sealed", "3 frames"}));
+}
+
+TEST_F(SyncerTest, ASegmentWhoseFramesCouldNotBeSyncedHasNoSeal) {
+  OpenWithListener();
+  log_.AppendQuarters(1, 5);
+  log_.platform().FailFrom(Operation::kSyncMapping, Status(ErrorCode::kIo, "injected"));
+  EXPECT_CODE(log_->WaitDurable(5), kPoisoned);
+  log_.Kill();
+  SegmentFile segment(log_.SegmentPath(1));
+  Seal seal;
+  EXPECT_EQ(LoadSeal(segment.data(), segment.identity(), &seal), SectorState::kAbsent);
+}
+
+TEST_F(SyncerTest, TheSealSaysWhatIsInTheSegment) {
+  OpenWithListener();
+  log_.AppendQuarters(1, 5);
+  log_.Sync();
+  log_.Kill();
+  SegmentFile segment(log_.SegmentPath(1));
+  Seal seal;
+  ASSERT_EQ(LoadSeal(segment.data(), segment.identity(), &seal), SectorState::kValid);
+  EXPECT_EQ(seal.end_offset, TestLog::kSegmentSize);
+  EXPECT_EQ(seal.record_count, 4u);
+  EXPECT_EQ(seal.last_sequence, 4u);
+  EXPECT_GT(seal.earliest_us, 0u);
+  EXPECT_GE(seal.latest_us, seal.earliest_us);
+}
+
+// A crash that tears the header page must not leave a mark without the identity that it belongs to.
+TEST_F(SyncerTest, ASegmentWhoseHeaderWasNeverSyncedGetsNoMark) {
+  OpenWithListener();
+  log_.AppendQuarters(1, 2);
+  ASSERT_OK(log_->Rotate());
+  log_.Sync();
+  log_.Kill();
+  SegmentFile empty(log_.SegmentPath(2));
+  EXPECT_EQ(LoadMark(empty.data(), empty.identity()), 0u);
+}
+
+TEST_F(SyncerTest, AnOrderlyCloseSyncsTheIdentityOfAnEmptySegmentBeforeItsMark) {
+  OpenWithListener();
+  log_.AppendQuarters(1, 2);
+  ASSERT_OK(log_->Rotate());
+  log_.Sync();
+  bool first = true;
+  log_.platform().Watch([&](const Call& call) {
+    if (call.operation != Operation::kSyncMapping || call.path != log_.SegmentPath(2) || !first) return;
+    first = false;
+    EXPECT_EQ(Load<uint32_t>(call.data + kMarkOffset), 0u);
+  });
+  log_.Close();
+  EXPECT_FALSE(first);
+}
+
+// ---- poison -----------------------------------------------------------------------------------------------------------
+
+class PoisonedTest : public SyncerTest {
+ protected:
+  void Poison() {
+    OpenWithListener();
+    log_.Append("durable");
+    log_.Sync();
+    log_.Append("not durable");
+    log_.platform().FailOnce(Operation::kSyncMapping, Status(ErrorCode::kIo, "the disk is gone", 5));
+    waited_ = log_->WaitDurable(2);
+  }
+  Status waited_;
+};
+
+TEST_F(PoisonedTest, WaitersFailWithTheCause) {
+  Poison();
+  EXPECT_CODE(waited_, kPoisoned);
+  EXPECT_TRUE(Mentions(waited_, "the disk is gone"));
+  EXPECT_EQ(waited_.os_error(), 5);
+  EXPECT_EQ(log_->durable_sequence(), 1u);
+}
+
+TEST_F(PoisonedTest, WhatIsDurableStaysDurable) {
+  Poison();
+  EXPECT_CODE(log_->WaitDurable(2), kPoisoned);
+  EXPECT_EQ(log_.Data(), (std::vector<std::string>{"durable", "not durable"}));
+}
+
+TEST_F(PoisonedTest, ListenersAreToldOnce) {
+  Poison();
+  EXPECT_TRUE(listener_.WaitForPoison());
+  EXPECT_CODE(log_->WaitDurable(2), kPoisoned);
+  log_.Kill();
+  ASSERT_EQ(listener_.poisoned().size(), 1u);
+  EXPECT_CODE(listener_.poisoned()[0], kPoisoned);
+  EXPECT_EQ(listener_.watermarks(), std::vector<uint64_t>{1});
+}
+
+TEST_F(PoisonedTest, NothingIsAppendedRequestedOrRotatedAnyMore) {
+  Poison();
+  EXPECT_CODE(log_.TryAppend("later"), kPoisoned);
+  EXPECT_CODE(log_->RequestDurable(2), kPoisoned);
+  EXPECT_CODE(log_->Rotate(), kPoisoned);
+}
+
+TEST_F(PoisonedTest, ALaterSyncThatWouldSucceedIsNotTried) {
+  Poison();
+  EXPECT_TRUE(listener_.WaitForPoison());
+  const int syncs = log_.platform().CallsOf(Operation::kSyncMapping);
+  EXPECT_CODE(log_->WaitDurable(2), kPoisoned);
+  EXPECT_CODE(log_->Close(), kPoisoned);
+  EXPECT_EQ(log_.platform().CallsOf(Operation::kSyncMapping), syncs);
+  log_.Kill();
+}
+
+TEST_F(PoisonedTest, ANewOpenSeesWhatIsReallyThereAndGoesOn) {
+  Poison();
+  EXPECT_CODE(log_->Close(), kPoisoned);
+  log_.Kill();
+  log_.Open();
+  EXPECT_EQ(log_.Data(), (std::vector<std::string>{"durable", "not durable"}));
+  EXPECT_EQ(log_->durable_sequence(), 2u) << "recovery made durable what it kept";
+  EXPECT_EQ(log_.Append("later"), 3u);
+  log_.Close();
+}
+
+TEST_F(PoisonedTest, EveryWaiterFails) {
+  OpenWithListener();
+  log_.platform().Hold(Operation::kSyncMapping);
+  log_.platform().FailFrom(Operation::kSyncMapping, Status(ErrorCode::kIo, "the disk is gone", 5));
+  for (int i = 0; i < 4; ++i) log_.Append("x");
+  std::vector<std::thread> waiters;
+  std::atomic<int> failed{0};
+  for (uint64_t sequence = 1; sequence <= 4; ++sequence) {
+    waiters.emplace_back([&, sequence] {
+      if (log_->WaitDurable(sequence).code() == ErrorCode::kPoisoned) ++failed;
+    });
+  }
+  log_.platform().WaitUntilHeld();
+  log_.platform().Release();
+  for (std::thread& waiter : waiters) waiter.join();
+  EXPECT_EQ(failed, 4);
+}
+
+}  // namespace
+}  // namespace segwal

@@ -1,0 +1,126 @@
+// What the core says to whoever embeds it: options in, records and reports out. No behaviour here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "platform/platform.h"
+
+namespace segwal {
+
+inline constexpr uint64_t kDefaultSegmentSize = uint64_t{64} << 20;
+inline constexpr uint64_t kDefaultSyncDelayUs = 10'000;
+
+struct LogOptions {
+  uint64_t segment_size = 0;  // bytes; 0: the log's own, or kDefaultSegmentSize for a new one
+  bool create = true;
+  bool read_only = false;
+  // What is appended without anybody waiting for it is made durable within this many µs; 0: only when asked.
+  uint64_t sync_delay_us = kDefaultSyncDelayUs;
+};
+
+// One record on its way in. `key` absent is not the same as `key` empty.
+struct RecordView {
+  ByteView data;
+  std::optional<ByteView> key;
+  uint8_t kind = 0;
+};
+
+// What is odd in a byte range of the log, what the table of recovery says of it, and what was done.
+struct Finding {
+  std::string rule;  // "A" … "D" of the table in docs/FORMAT.md; or "meta", "stray", "gap"
+  uint64_t segment = 0;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  uint64_t first_sequence = 0;  // 0: none concerned
+  uint64_t last_sequence = 0;
+  std::string action;
+};
+
+struct RecoveryReport {
+  bool clean = true;  // closed in order the last time, nothing odd found
+  uint64_t segments = 0;
+  uint64_t records = 0;
+  uint64_t bytes = 0;
+  double duration_ms = 0;
+  std::vector<Finding> findings;
+};
+
+struct VerifyReport {
+  bool ok = true;
+  uint64_t segments = 0;
+  uint64_t records = 0;
+  uint64_t bytes = 0;
+  double duration_ms = 0;
+  std::vector<Finding> findings;
+};
+
+struct SegmentInfo {
+  uint64_t id = 0;
+  uint64_t first_sequence = 0;  // of the first record it holds or will hold
+  uint64_t last_sequence = 0;   // first_sequence - 1 when it holds none
+  uint64_t bytes = 0;           // header and frames
+  uint64_t capacity = 0;
+  bool sealed = false;
+  uint64_t first_time_us = 0;  // µs since the epoch; 0 when it holds no record
+  uint64_t last_time_us = 0;
+  std::string path;
+};
+
+struct LogStats {
+  uint64_t appends = 0;  // frames, in this open
+  uint64_t records = 0;  // in this open
+  uint64_t bytes = 0;    // of frames, padding included, in this open
+  uint64_t segments = 0;
+  uint64_t disk_bytes = 0;
+  uint64_t first_sequence = 0;
+  uint64_t last_sequence = 0;
+  uint64_t durable_sequence = 0;
+  uint64_t dirty_bytes = 0;
+  uint64_t syncs = 0;
+  double sync_p50_ms = 0;
+  double sync_p99_ms = 0;
+  double sync_max_ms = 0;
+  uint64_t rotations = 0;
+  uint64_t writer_stalls = 0;
+  double writer_stall_ms = 0;
+  double recovery_ms = 0;
+};
+
+// Which records a reader returns. Ranges are inclusive at both ends.
+struct ReadFilter {
+  uint64_t from = 1;
+  uint64_t to = UINT64_MAX;
+  uint64_t from_time_us = 0;
+  uint64_t to_time_us = UINT64_MAX;
+  bool reverse = false;
+  uint64_t limit = UINT64_MAX;
+  std::optional<std::array<bool, 256>> kinds;
+  std::optional<std::string> key;
+  uint64_t segment = 0;  // only this one; 0: all
+};
+
+// One record as a reader hands it out; its bytes lie in the chunk that the caller gave.
+// A key stands right before its data: at [data_offset - key_length, data_offset).
+struct RecordDescriptor {
+  double sequence;
+  double time_ms;  // since the epoch, µs in the fraction
+  uint32_t data_offset;
+  uint32_t data_length;
+  uint32_t key_length;
+  uint32_t attributes;  // kind | kHasKey | codec << 12
+  static constexpr uint32_t kHasKey = 1u << 8;
+};
+static_assert(sizeof(RecordDescriptor) == 32, "JavaScript reads it through typed arrays of this shape");
+
+// Where a reader puts records: bytes into `data`, what they mean into `records`.
+struct ReadChunk {
+  std::span<std::byte> data;
+  std::span<RecordDescriptor> records;
+  size_t count = 0;     // records filled in
+  uint64_t needed = 0;  // non-zero: the next record alone needs `data` of this many bytes; nothing was filled in
+};
+
+}  // namespace segwal

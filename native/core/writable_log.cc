@@ -1,0 +1,218 @@
+#include "core/writable_log.h"
+
+#include <algorithm>
+
+#include "core/appender.h"
+#include "core/reader.h"
+#include "core/utc.h"
+#include "core/verify.h"
+
+namespace segwal {
+namespace {
+
+// What stands in LOCK, and so in the message that a second writer gets.
+std::string OwnerNote(Platform& platform) {
+  return "pid " + std::to_string(platform.ProcessId()) + " on host " + platform.HostName() + " since " +
+         FormatUtc(platform.Now());
+}
+
+}  // namespace
+
+WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options)
+    : options_(options),
+      reclaimer_(Reclaimer::Start()),
+      catalog_(platform, directory, reclaimer_),
+      state_(platform, std::move(directory), catalog_, reclaimer_) {}
+
+Status WritableLog::OpenAndRecover() {
+  Platform& platform = state_.platform;
+  const LogDirectory& directory = state_.directory;
+  if (options_.create) {
+    SEGWAL_TRY(directory.Create());
+  } else {
+    SEGWAL_TRY(directory.Exists());
+  }
+  SEGWAL_TRY(platform.Lock(directory.LockPath(), OwnerNote(platform), &lock_));
+  RecoveredLog recovered;
+  SEGWAL_TRY(Recover(platform, directory, options_, &recovered));
+  if (recovered.is_new && !options_.create) {
+    return Status(ErrorCode::kNotFound, directory.root() + " holds no log, and create is false");
+  }
+  if (!recovered.is_new) SEGWAL_TRY(directory.Create());  // a log that lost an empty folder gets it back
+  recovery_ = std::move(recovered.report);
+  meta_ = recovered.meta;
+  state_.max_frame_size = meta_.segment_size - kSegmentHeaderSize;
+  for (const auto& sealed : recovered.sealed) catalog_.AddSealed(sealed.identity, sealed.seal);
+
+  CommittedWalk::Position end;
+  RecoveredLog::Tail tail;
+  if (recovered.tail) {
+    tail = *recovered.tail;
+    std::unique_ptr<Segment> resumed;
+    SEGWAL_TRY(Segment::Resume(platform, directory, tail.identity, tail.end_offset, tail.count, WriterState::kWindow,
+                               &resumed));
+    end.segment = reclaimer_->Own(std::move(resumed));
+  } else {
+    SEGWAL_TRY(Allocator::MakeSegment(state_, meta_.log_id, recovered.next_segment, meta_.segment_size, &end.segment));
+    end.segment->Activate(recovered.next_sequence, platform.Now(), state_.boot, state_.pid);
+    SEGWAL_TRY(end.segment->mapping().Sync(0, kSegmentHeaderSize));
+    // Only now that there is a first segment: a meta without segments is a log that lost them.
+    if (recovered.is_new) SEGWAL_TRY(directory.WriteMeta(meta_));
+  }
+  end.offset = tail.end_offset;
+  end.sequence = recovered.next_sequence - 1;
+  opened_at_ = end.sequence;
+  state_.durable.store(end.sequence, std::memory_order_release);
+  state_.current = end.segment;
+  catalog_.AddLive(end.segment);
+  {
+    const std::lock_guard lock(state_.mutex);
+    state_.PublishLimit(*state_.current);
+  }
+  end.earliest_us = tail.earliest_us;
+  end.latest_us = tail.latest_us;
+  walk_ = std::make_unique<CommittedWalk>(state_, end);
+  syncer_ = std::make_unique<Syncer>(state_, *walk_, end, options_.sync_delay_us);
+  allocator_ = std::make_unique<Allocator>(state_, meta_.log_id);
+  allocator_->Start();
+  syncer_->Start();
+  return Status::Ok();
+}
+
+WritableLog::~WritableLog() { Abandon(); }
+
+std::unique_ptr<Appender> WritableLog::NewAppender() { return std::make_unique<Appender>(state_); }
+
+uint64_t WritableLog::first_sequence() {
+  const std::lock_guard lock(meta_mutex_);
+  return meta_.first_sequence;
+}
+
+uint64_t WritableLog::last_sequence() { return walk_->Advance().sequence; }
+
+uint64_t WritableLog::appended_sequence() { return state_.AppendedSequence(); }
+
+Status WritableLog::RequestDurable(uint64_t sequence) { return syncer_->Request(sequence); }
+
+Status WritableLog::WaitDurable(uint64_t sequence) { return syncer_->Wait(sequence); }
+
+void WritableLog::AddListener(DurabilityListener* listener) { syncer_->AddListener(listener); }
+
+void WritableLog::RemoveListener(DurabilityListener* listener) { syncer_->RemoveListener(listener); }
+
+Status WritableLog::Rotate() {
+  std::unique_lock lock(state_.mutex);
+  const std::shared_ptr<Segment> full = state_.current;
+  if (PointerCount(full->pointer().load(std::memory_order_relaxed)) == 0) return state_.fatal;
+  state_.writer_wake.wait(
+      lock, [&] { return state_.spare || !state_.spare_failure.ok() || !state_.fatal.ok() || state_.current != full; });
+  if (!state_.fatal.ok()) return state_.fatal;
+  if (state_.current != full) return Status::Ok();  // somebody else was quicker
+  if (!state_.spare) return Status(state_.spare_failure).WithContext("no new segment");
+  RotateLocked(state_);
+  state_.durable_wake.wait(lock, [&] { return full->sealed || !state_.fatal.ok(); });
+  return full->sealed ? Status::Ok() : state_.fatal;
+}
+
+Status WritableLog::TruncateBefore(uint64_t sequence) {
+  const std::lock_guard one_at_a_time(truncate_mutex_);
+  // The first segment to keep: the last one that begins at or before `sequence`, or the active one.
+  std::vector<Catalog::Entry> entries = catalog_.Entries();
+  const auto keep =
+      std::prev(std::ranges::upper_bound(entries.begin() + 1, entries.end(), sequence, {},
+                                         [](const Catalog::Entry& entry) { return entry.base_sequence(); }));
+  if (keep == entries.begin()) return Status::Ok();
+  // What stays must not depend on what goes: the kept log begins with a durable identity and durable records before it.
+  SEGWAL_TRY(syncer_->Wait(keep->base_sequence() - 1));
+  if (keep->live) SEGWAL_TRY(keep->live->mapping().Sync(0, kSegmentHeaderSize));
+  const uint64_t id = keep->id();
+  LogMeta meta = meta_;
+  meta.first_segment = id;
+  meta.first_sequence = keep->base_sequence();
+  // Durable before the first file goes, so that a missing front is told from a lost one.
+  SEGWAL_TRY(state_.directory.WriteMeta(meta));
+  {
+    const std::lock_guard lock(meta_mutex_);
+    meta_ = meta;
+  }
+  entries.clear();  // lets go of live segments
+  const std::vector<Catalog::Entry> before = catalog_.Entries();
+  catalog_.RemoveBefore(id);
+  for (const Catalog::Entry& entry : before) {
+    if (entry.id() >= id) break;
+    Status status = state_.platform.Remove(state_.directory.SegmentPath(entry.id()));
+    if (!status.ok() && status.code() != ErrorCode::kNotFound) return status;
+  }
+  return state_.platform.SyncDirectory(state_.directory.SegmentsPath());
+}
+
+std::vector<SegmentInfo> WritableLog::Segments() {
+  const CommittedWalk::Position end = walk_->Advance();
+  return catalog_.Describe({end.segment->id(), end.offset, end.sequence, end.earliest_us, end.latest_us});
+}
+
+LogStats WritableLog::Stats() {
+  LogStats stats;
+  const uint64_t synced = syncer_->synced_bytes();  // before the walk, which it then cannot be ahead of
+  const CommittedWalk::Position end = walk_->Advance();
+  const Syncer::Latency latency = syncer_->latency();
+  stats.appends = end.frames;
+  stats.records = end.sequence - opened_at_;
+  stats.bytes = end.bytes;
+  stats.first_sequence = first_sequence();
+  stats.last_sequence = end.sequence;
+  stats.durable_sequence = durable_sequence();
+  stats.dirty_bytes = end.bytes - synced;
+  stats.syncs = latency.syncs;
+  stats.sync_p50_ms = latency.p50_ms;
+  stats.sync_p99_ms = latency.p99_ms;
+  stats.sync_max_ms = latency.max_ms;
+  stats.rotations = state_.rotations.load(std::memory_order_relaxed);
+  stats.writer_stalls = state_.writer_stalls.load(std::memory_order_relaxed);
+  stats.writer_stall_ms = static_cast<double>(state_.writer_stall_ns.load(std::memory_order_relaxed)) / 1e6;
+  stats.recovery_ms = recovery_.duration_ms;
+  stats.segments = catalog_.size();
+  const std::lock_guard lock(state_.mutex);
+  stats.disk_bytes = (stats.segments + (state_.spare ? 1 : 0)) * meta_.segment_size;
+  return stats;
+}
+
+Status WritableLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) {
+  return Reader::Make(catalog_, first_sequence(), last_sequence(), filter, reader);
+}
+
+Status WritableLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
+  return VerifyCatalog(state_.platform, catalog_, last_sequence(), durable_sequence(), cancelled, report);
+}
+
+Status WritableLog::Close() {
+  Status status;
+  if (syncer_) status = syncer_->Wait(appended_sequence());
+  return Shut(std::move(status), true);
+}
+
+void WritableLog::Abandon() { static_cast<void>(Shut(Status::Ok(), false)); }
+
+Status WritableLog::Shut(Status status, bool orderly) {
+  uint64_t spare_id = 0;
+  if (allocator_) {
+    allocator_->Stop();
+    syncer_->Stop();
+    if (orderly && status.ok()) status = syncer_->Finish();
+    const std::lock_guard lock(state_.mutex);
+    state_.Fail(Status(ErrorCode::kClosed, "the log is closed"));
+    if (state_.spare) spare_id = state_.spare->id();
+    state_.spare = nullptr;
+    state_.current = nullptr;
+  }
+  allocator_.reset();
+  syncer_.reset();
+  walk_.reset();
+  catalog_.Clear();
+  reclaimer_->Stop();  // whatever was let go of is unmapped now
+  if (orderly && spare_id != 0) static_cast<void>(state_.platform.Remove(state_.directory.SegmentPath(spare_id)));
+  lock_.reset();
+  return status;
+}
+
+}  // namespace segwal

@@ -1,0 +1,68 @@
+// WritableLog: a log that this process appends to. Wires the parts together and decides the order in which they start,
+// stop and let go.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "core/allocator.h"
+#include "core/committed_walk.h"
+#include "core/log.h"
+#include "core/recovery.h"
+#include "core/syncer.h"
+#include "core/writer_state.h"
+
+namespace segwal {
+
+class WritableLog final : public Log {
+ public:
+  WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options);
+  ~WritableLog() override;
+
+  // Once, before anything else. Nothing stays behind when it fails.
+  Status OpenAndRecover();
+
+  const std::string& directory() const override { return state_.directory.root(); }
+  uint64_t segment_size() const override { return meta_.segment_size; }
+  bool read_only() const override { return false; }
+  const RecoveryReport& recovery() const override { return recovery_; }
+  uint64_t max_frame_size() const override { return state_.max_frame_size; }
+  std::unique_ptr<Appender> NewAppender() override;
+  uint64_t first_sequence() override;
+  uint64_t last_sequence() override;
+  uint64_t durable_sequence() override { return state_.durable.load(std::memory_order_acquire); }
+  uint64_t appended_sequence() override;
+  Status RequestDurable(uint64_t sequence) override;
+  Status WaitDurable(uint64_t sequence) override;
+  void AddListener(DurabilityListener* listener) override;
+  void RemoveListener(DurabilityListener* listener) override;
+  Status Rotate() override;
+  Status TruncateBefore(uint64_t sequence) override;
+  std::vector<SegmentInfo> Segments() override;
+  LogStats Stats() override;
+  Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
+  Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) override;
+  Status Close() override;
+  void Abandon() override;
+
+ private:
+  Status Shut(Status status, bool orderly);
+
+  const LogOptions options_;
+  const std::shared_ptr<Reclaimer> reclaimer_;
+  Catalog catalog_;
+  WriterState state_;
+  std::unique_ptr<DirectoryLock> lock_;
+  RecoveryReport recovery_;
+  uint64_t opened_at_ = 0;  // the last sequence that was there already
+
+  std::mutex truncate_mutex_;  // one truncation at a time
+  std::mutex meta_mutex_;
+  LogMeta meta_;  // first_segment and first_sequence guarded by meta_mutex_, the rest constant once open
+
+  std::unique_ptr<CommittedWalk> walk_;
+  std::unique_ptr<Syncer> syncer_;
+  std::unique_ptr<Allocator> allocator_;
+};
+
+}  // namespace segwal

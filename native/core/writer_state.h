@@ -1,0 +1,102 @@
+// WriterState: what the appenders, the allocator and the syncer of one log share, and the rules by which they do.
+//
+// An append looks at exactly one shared word besides the write pointer: its segment's `limit`. Whatever needs an
+// appender to stop and think - the touched window ends, the segment is full, the syncer fell asleep, the log was closed
+// or poisoned - lowers that word under `mutex`; the appender then takes `mutex` and finds out which.
+//
+// Why no wake-up of a sleeping syncer is lost: to fall asleep it stores limit = 0, then loads the write pointer; an
+// appender moves the write pointer, then loads limit. All four are seq_cst, so one of the two sees the other: either
+// the syncer sees the record and stays awake, or the appender sees 0 and wakes it.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "core/catalog.h"
+#include "core/reclaimer.h"
+#include "core/segment.h"
+
+namespace segwal {
+
+struct WriterState {
+  WriterState(Platform& platform_in, LogDirectory directory_in, Catalog& catalog_in,
+              std::shared_ptr<Reclaimer> reclaimer_in)
+      : platform(platform_in),
+        directory(std::move(directory_in)),
+        catalog(catalog_in),
+        reclaimer(std::move(reclaimer_in)),
+        boot(platform_in.CurrentBoot()),
+        pid(platform_in.ProcessId()) {}
+
+  Platform& platform;
+  const LogDirectory directory;
+  Catalog& catalog;
+  const std::shared_ptr<Reclaimer> reclaimer;
+  const BootId boot;
+  const uint32_t pid;
+  uint64_t max_frame_size = 0;  // constant once the log is open
+
+  std::mutex mutex;
+  std::condition_variable window_wake;  // the allocator's two threads
+  std::condition_variable spare_wake;
+  std::condition_variable syncer_wake;
+  std::condition_variable writer_wake;   // more window, a spare, or no hope of either
+  std::condition_variable durable_wake;  // the watermark moved, or never will again
+
+  // Guarded by mutex.
+  std::shared_ptr<Segment> current;
+  std::shared_ptr<Segment> spare;  // created and touched, not yet activated
+  Status spare_failure;            // why there is no spare; ok while one is there or on its way
+  Status fatal;                    // set once: kPoisoned or kClosed. No append succeeds afterwards
+  uint64_t requested = 0;          // somebody waits for this sequence to be durable
+
+  // Everything up to here is durable. Stored by the syncer with release, so that who sees it may rely on it; appenders
+  // load it relaxed, because an older value in a frame is still true.
+  alignas(64) std::atomic<uint64_t> durable{0};
+
+  // Counted here, read by Stats.
+  std::atomic<uint64_t> rotations{0};
+  std::atomic<uint64_t> writer_stalls{0};
+  std::atomic<uint64_t> writer_stall_ns{0};
+
+  // Requires mutex. Makes `segment.limit` say what the guarded fields say.
+  void PublishLimit(Segment& segment) const {
+    uint64_t limit = segment.window_end;
+    if (!segment.low_water_passed && segment.window_end < segment.size()) limit -= std::min(limit, LowWater(segment));
+    if (segment.attention) limit = 0;
+    segment.limit().store(limit, std::memory_order_seq_cst);
+  }
+
+  // Requires mutex. Ends all appending; the first cause stays.
+  void Fail(Status cause) {
+    if (!fatal.ok()) return;
+    fatal = std::move(cause);
+    if (current) {
+      current->attention = true;
+      PublishLimit(*current);
+    }
+    window_wake.notify_all();
+    spare_wake.notify_all();
+    syncer_wake.notify_all();
+    writer_wake.notify_all();
+    durable_wake.notify_all();
+  }
+
+  // The last sequence number that was handed out. Its record may still be on its way into the mapping.
+  uint64_t AppendedSequence() {
+    const std::lock_guard lock(mutex);
+    return AppendedSequenceLocked();
+  }
+  uint64_t AppendedSequenceLocked() const {
+    return current->base_sequence() + PointerCount(current->pointer().load(std::memory_order_seq_cst)) - 1;
+  }
+
+  // How far the allocator keeps ahead of the write pointer, and how much of that is left when it is woken.
+  static constexpr uint64_t kWindow = uint64_t{16} << 20;
+  static uint64_t LowWater(const Segment& segment) { return std::min(kWindow / 2, segment.size() / 4); }
+};
+
+}  // namespace segwal
