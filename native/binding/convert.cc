@@ -1,0 +1,161 @@
+#include "binding/convert.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace segwal {
+
+Napi::Number ToJs(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+
+namespace {
+
+double ToMs(uint64_t time_us) { return static_cast<double>(time_us) / 1000.0; }
+
+Napi::Array FindingsToJs(Napi::Env env, const std::vector<Finding>& findings) {
+  Napi::Array array = Napi::Array::New(env, findings.size());
+  for (uint32_t i = 0; i < findings.size(); ++i) {
+    const Finding& finding = findings[i];
+    Napi::Object object = Napi::Object::New(env);
+    object["rule"] = Napi::String::New(env, finding.rule);
+    object["segment"] = ToJs(env, finding.segment);
+    object["offset"] = ToJs(env, finding.offset);
+    object["bytes"] = ToJs(env, finding.bytes);
+    object["firstSequence"] = ToJs(env, finding.first_sequence);
+    object["lastSequence"] = ToJs(env, finding.last_sequence);
+    object["action"] = Napi::String::New(env, finding.action);
+    array[i] = object;
+  }
+  return array;
+}
+
+template <typename Report>
+Napi::Object ReportToJs(Napi::Env env, const Report& report, bool clean) {
+  Napi::Object object = Napi::Object::New(env);
+  object["clean"] = Napi::Boolean::New(env, clean);
+  object["segments"] = ToJs(env, report.segments);
+  object["records"] = ToJs(env, report.records);
+  object["bytes"] = ToJs(env, report.bytes);
+  object["durationMs"] = Napi::Number::New(env, report.duration_ms);
+  object["findings"] = FindingsToJs(env, report.findings);
+  return object;
+}
+
+}  // namespace
+
+Napi::Object ToJs(Napi::Env env, const Status& status) {
+  const LogLocation location = status.location();
+  Napi::Object object = Napi::Object::New(env);
+  object["code"] = Napi::String::New(env, ErrorCodeName(status.code()));
+  object["message"] = Napi::String::New(env, status.message());
+  object["errno"] = Napi::Number::New(env, status.os_error());
+  object["segment"] = ToJs(env, location.segment);
+  object["offset"] = ToJs(env, location.offset);
+  object["firstSequence"] = ToJs(env, location.first_sequence);
+  object["lastSequence"] = ToJs(env, location.last_sequence);
+  return object;
+}
+
+Napi::Object ToJs(Napi::Env env, const RecoveryReport& report) { return ReportToJs(env, report, report.clean); }
+
+Napi::Object ToJs(Napi::Env env, const VerifyReport& report) { return ReportToJs(env, report, report.ok); }
+
+Napi::Array ToJs(Napi::Env env, const std::vector<SegmentInfo>& segments) {
+  Napi::Array array = Napi::Array::New(env, segments.size());
+  for (uint32_t i = 0; i < segments.size(); ++i) {
+    const SegmentInfo& segment = segments[i];
+    Napi::Object object = Napi::Object::New(env);
+    object["id"] = ToJs(env, segment.id);
+    object["firstSequence"] = ToJs(env, segment.first_sequence);
+    object["lastSequence"] = ToJs(env, segment.last_sequence);
+    object["bytes"] = ToJs(env, segment.bytes);
+    object["capacity"] = ToJs(env, segment.capacity);
+    object["sealed"] = Napi::Boolean::New(env, segment.sealed);
+    object["firstTimeMs"] = Napi::Number::New(env, ToMs(segment.first_time_us));
+    object["lastTimeMs"] = Napi::Number::New(env, ToMs(segment.last_time_us));
+    object["path"] = Napi::String::New(env, segment.path);
+    array[i] = object;
+  }
+  return array;
+}
+
+Napi::Object ToJs(Napi::Env env, const LogStats& stats) {
+  Napi::Object object = Napi::Object::New(env);
+  object["appends"] = ToJs(env, stats.appends);
+  object["records"] = ToJs(env, stats.records);
+  object["bytes"] = ToJs(env, stats.bytes);
+  object["segments"] = ToJs(env, stats.segments);
+  object["diskBytes"] = ToJs(env, stats.disk_bytes);
+  object["firstSequence"] = ToJs(env, stats.first_sequence);
+  object["lastSequence"] = ToJs(env, stats.last_sequence);
+  object["durableSequence"] = ToJs(env, stats.durable_sequence);
+  object["dirtyBytes"] = ToJs(env, stats.dirty_bytes);
+  object["syncs"] = ToJs(env, stats.syncs);
+  object["syncP50Ms"] = Napi::Number::New(env, stats.sync_p50_ms);
+  object["syncP99Ms"] = Napi::Number::New(env, stats.sync_p99_ms);
+  object["syncMaxMs"] = Napi::Number::New(env, stats.sync_max_ms);
+  object["rotations"] = ToJs(env, stats.rotations);
+  object["writerStalls"] = ToJs(env, stats.writer_stalls);
+  object["writerStallMs"] = Napi::Number::New(env, stats.writer_stall_ms);
+  object["recoveryMs"] = Napi::Number::New(env, stats.recovery_ms);
+  return object;
+}
+
+uint64_t ToU64(const Napi::Value& value) {
+  constexpr double kMaxExact = 9007199254740991.0;
+  const double number = value.As<Napi::Number>().DoubleValue();
+  if (!(number > 0)) return 0;
+  return number > kMaxExact ? UINT64_MAX : static_cast<uint64_t>(number);
+}
+
+LogOptions ToLogOptions(const Napi::Object& options) {
+  return {.segment_size = ToU64(options.Get("segmentSize")),
+          .create = options.Get("create").ToBoolean(),
+          .read_only = options.Get("readOnly").ToBoolean(),
+          .sync_delay_us = ToU64(options.Get("syncDelayUs"))};
+}
+
+ReadFilter ToReadFilter(const Napi::Object& filter) {
+  ReadFilter result{.from = ToU64(filter.Get("from")),
+                    .to = ToU64(filter.Get("to")),
+                    .from_time_us = ToU64(filter.Get("fromTimeUs")),
+                    .to_time_us = ToU64(filter.Get("toTimeUs")),
+                    .reverse = filter.Get("reverse").ToBoolean(),
+                    .limit = ToU64(filter.Get("limit")),
+                    .segment = ToU64(filter.Get("segment"))};
+  if (const Napi::Value kinds = filter.Get("kinds"); kinds.IsTypedArray()) {
+    const auto array = kinds.As<Napi::Uint8Array>();
+    result.kinds.emplace().fill(false);
+    for (size_t i = 0; i < array.ElementLength(); ++i) (*result.kinds)[array[i]] = true;
+  }
+  if (const Napi::Value key = filter.Get("key"); key.IsTypedArray()) {
+    const auto array = key.As<Napi::Uint8Array>();
+    result.key.emplace(reinterpret_cast<const char*>(array.Data()), array.ByteLength());
+  }
+  return result;
+}
+
+bool WriteString(napi_env env, napi_value value, std::vector<char>& scratch, size_t* size) {
+  // V8 writes whole characters only, so a string that was cut leaves fewer bytes than the longest character and the
+  // terminator take. Most strings fit, and are not measured first.
+  constexpr size_t kLongestCharacter = 4;
+  if (scratch.size() < 4096) scratch.resize(4096);
+  if (napi_get_value_string_utf8(env, value, scratch.data(), scratch.size(), size) != napi_ok) return false;
+  if (*size + kLongestCharacter < scratch.size()) return true;
+  napi_get_value_string_utf8(env, value, nullptr, 0, size);
+  scratch.resize(*size + kLongestCharacter + 1);
+  return napi_get_value_string_utf8(env, value, scratch.data(), scratch.size(), size) == napi_ok;
+}
+
+std::optional<ByteView> BytesOf(napi_env env, napi_value value, std::vector<char>& scratch) {
+  napi_typedarray_type type;
+  size_t size = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &size, &data, nullptr, nullptr) == napi_ok) {
+    if (type != napi_uint8_array) return std::nullopt;
+    return ByteView(static_cast<const std::byte*>(data), size);
+  }
+  if (!WriteString(env, value, scratch, &size)) return std::nullopt;
+  return std::as_bytes(std::span(scratch.data(), size));
+}
+
+}  // namespace segwal

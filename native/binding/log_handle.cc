@@ -1,0 +1,506 @@
+#include "binding/log_handle.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "binding/convert.h"
+#include "binding/reader_handle.h"
+
+namespace segwal {
+namespace {
+
+// Beyond the codes of the core: an argument that the facade should have refused.
+constexpr double kBadArgument = -static_cast<double>(kErrorCodeCount);
+
+napi_value Double(napi_env env, double value) {
+  napi_value result = nullptr;
+  napi_create_double(env, value, &result);
+  return result;
+}
+
+bool IsAbsent(napi_env env, napi_value value) {
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, value, &type);
+  return type == napi_undefined || type == napi_null;
+}
+
+}  // namespace
+
+// ---- opening ------------------------------------------------------------------------------------------------------
+
+Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
+  struct Result {
+    Status status;
+    std::unique_ptr<LogShare> share;
+  };
+  auto result = std::make_shared<Result>();
+  Environment::Of(env)->RunAsync(
+      env,
+      [result, directory = info[0].As<Napi::String>().Utf8Value(), options = ToLogOptions(info[1].As<Napi::Object>())] {
+        result->status = LogShare::Open(directory, options, &result->share);
+      },
+      [result, deferred, on_progress](Napi::Env back) {
+        if (!result->status.ok()) return deferred->Reject(ToJs(back, result->status));
+        auto* handle = new LogHandle(back, std::move(result->share), on_progress->Value());
+        deferred->Resolve(handle->Expose(back));
+      });
+  return deferred->Promise();
+}
+
+LogHandle::LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress)
+    : environment_(Environment::Of(env)),
+      share_(std::move(share)),
+      log_(&share_->log()),
+      appender_(log_->NewAppender()),
+      on_progress_(Napi::Persistent(on_progress)) {
+  environment_->Add(this);
+  log_->AddListener(this);
+}
+
+LogHandle::~LogHandle() {
+  environment_->Remove(this);
+  if (!share_) return;
+  // Collected without having been closed.
+  CloseReaders();
+  log_->RemoveListener(this);
+  appender_.reset();
+  environment_->RunDetached([share = std::shared_ptr<LogShare>(std::move(share_))] { share->Abandon(); });
+}
+
+Napi::Object LogHandle::Expose(Napi::Env env) {
+  Napi::Object object = Napi::Object::New(env);
+  object["segmentSize"] = ToJs(env, log_->segment_size());
+  object["maxFrameSize"] = ToJs(env, log_->max_frame_size());
+  object["recovery"] = ToJs(env, log_->recovery());
+  const std::pair<const char*, napi_callback> functions[] = {
+      {"append", Append},
+      {"appendBytes", AppendBytes},
+      {"appendString", AppendString},
+      {"appendBatch", AppendBatch},
+      {"appendPacked", AppendPacked},
+      {"lastError", LastError},
+      {"firstSequence", FirstSequence},
+      {"lastSequence", LastSequence},
+      {"durableSequence", DurableSequence},
+      {"appendedSequence", AppendedSequence},
+      {"requestDurable", RequestDurable},
+      {"rotate", Rotate},
+      {"truncateBefore", TruncateBefore},
+      {"segments", Segments},
+      {"stats", Stats},
+      {"reader", NewReader},
+      {"readOne", ReadOne},
+      {"verify", Verify},
+      {"close", Close},
+  };
+  for (const auto& [name, callback] : functions) AddFunction(env, object, name, callback, this);
+  return object;
+}
+
+// ---- appending ----------------------------------------------------------------------------------------------------
+
+napi_value LogHandle::Settle(napi_env env, uint64_t sequence) {
+  if (sequence != 0) [[likely]]
+    return Double(env, static_cast<double>(sequence));
+  return Refuse(env, appender_->failure());
+}
+
+napi_value LogHandle::Refuse(napi_env env, Status status) {
+  const double code = -static_cast<double>(status.code());
+  last_error_ = std::move(status);
+  return Double(env, code);
+}
+
+Status LogHandle::WhyNoAppender() const {
+  if (closing_) return Status(ErrorCode::kClosed, "the log is closed");
+  return Status(ErrorCode::kReadOnly, "the log was opened read-only");
+}
+
+// The two hot paths. Nothing here but what the append needs: the facade has looked at the type.
+napi_value LogHandle::AppendBytes(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) [[unlikely]]
+    return self.Refuse(env, self.WhyNoAppender());
+  void* data = nullptr;
+  size_t size = 0;
+  if (napi_get_buffer_info(env, arguments[0], &data, &size) != napi_ok) [[unlikely]]
+    return Double(env, kBadArgument);
+  return self.Settle(env, self.appender_->AppendPlain(data, size));
+}
+
+napi_value LogHandle::AppendString(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) [[unlikely]]
+    return self.Refuse(env, self.WhyNoAppender());
+  size_t size = 0;
+  if (!WriteString(env, arguments[0], self.data_scratch_, &size)) [[unlikely]]
+    return Double(env, kBadArgument);
+  return self.Settle(env, self.appender_->AppendPlain(self.data_scratch_.data(), size));
+}
+
+napi_value LogHandle::Append(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  size_t count = 3;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
+  auto& self = *static_cast<LogHandle*>(data);
+  if (!self.appender_) [[unlikely]]
+    return self.Refuse(env, self.WhyNoAppender());
+  const std::optional<ByteView> bytes = BytesOf(env, arguments[0], self.data_scratch_);
+  if (!bytes) [[unlikely]]
+    return Double(env, kBadArgument);
+  RecordView record{.data = *bytes};
+  if (count > 1) {
+    uint32_t kind = 0;
+    napi_get_value_uint32(env, arguments[1], &kind);
+    record.kind = static_cast<uint8_t>(kind);
+    if (count > 2 && !IsAbsent(env, arguments[2])) {
+      record.key = BytesOf(env, arguments[2], self.key_scratch_);
+      if (!record.key || record.key->size() > kMaxKeySize) return Double(env, kBadArgument);
+    }
+  }
+  return self.Settle(env, self.appender_->Append(record));
+}
+
+namespace {
+
+// The elements of a JavaScript array as views. Strings are gathered in one buffer, which may move while it grows, so
+// views of them are made at the end.
+class BatchArguments {
+ public:
+  explicit BatchArguments(napi_env env) : env_(env) {}
+
+  bool Add(napi_value value, ByteView* view) {
+    const std::optional<ByteView> bytes = BytesOf(env_, value, scratch_);
+    if (!bytes) return false;
+    *view = *bytes;
+    if (reinterpret_cast<const char*>(bytes->data()) != scratch_.data() || bytes->empty()) return true;
+    strings_.emplace_back(view, text_.size());
+    text_.insert(text_.end(), scratch_.data(), scratch_.data() + bytes->size());
+    return true;
+  }
+
+  void Finish() {
+    for (const auto& [view, offset] : strings_) {
+      *view = ByteView(reinterpret_cast<const std::byte*>(text_.data()) + offset, view->size());
+    }
+  }
+
+ private:
+  napi_env env_;
+  std::vector<char> scratch_;
+  std::vector<char> text_;
+  std::vector<std::pair<ByteView*, size_t>> strings_;
+};
+
+}  // namespace
+
+napi_value LogHandle::AppendBatch(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  uint32_t count = 0;
+  if (napi_get_array_length(env, arguments[0], &count) != napi_ok || count == 0) return Double(env, kBadArgument);
+
+  std::vector<RecordView> records(count);
+  BatchArguments batch(env);
+  uint8_t* kinds = nullptr;
+  size_t kinds_count = 0;
+  if (!IsAbsent(env, arguments[1])) {
+    void* data = nullptr;
+    napi_get_typedarray_info(env, arguments[1], nullptr, &kinds_count, &data, nullptr, nullptr);
+    kinds = static_cast<uint8_t*>(data);
+  }
+  const bool keyed = !IsAbsent(env, arguments[2]);
+  for (uint32_t i = 0; i < count; ++i) {
+    // A scope of its own for every stretch, or the handles of a large batch fill the heap.
+    constexpr uint32_t kStretch = 256;
+    napi_handle_scope scope = nullptr;
+    napi_open_handle_scope(env, &scope);
+    const uint32_t end = std::min(count, i + kStretch);
+    bool good = true;
+    for (; i < end && good; ++i) {
+      napi_value value = nullptr;
+      good = napi_get_element(env, arguments[0], i, &value) == napi_ok && batch.Add(value, &records[i].data);
+      if (i < kinds_count) records[i].kind = kinds[i];
+      if (!good || !keyed) continue;
+      napi_get_element(env, arguments[2], i, &value);
+      if (IsAbsent(env, value)) continue;
+      good = batch.Add(value, &records[i].key.emplace()) && records[i].key->size() <= kMaxKeySize;
+    }
+    napi_close_handle_scope(env, scope);
+    if (!good) return Double(env, kBadArgument);
+    --i;
+  }
+  batch.Finish();
+  return self.Settle(env, self.appender_->AppendBatch(records));
+}
+
+napi_value LogHandle::AppendPacked(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  napi_typedarray_type type;
+  size_t count = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, arguments[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_uint32_array || count < 2) {
+    return Double(env, kBadArgument);
+  }
+  const std::optional<ByteView> buffer = BytesOf(env, arguments[0], self.data_scratch_);
+  // A copy: should another thread change a shared array meanwhile, what was checked is what is used.
+  const std::vector<uint32_t> offsets(static_cast<uint32_t*>(data), static_cast<uint32_t*>(data) + count);
+  if (!buffer || !std::ranges::is_sorted(offsets) || offsets.back() > buffer->size()) return Double(env, kBadArgument);
+  PackedRecords packed{.buffer = *buffer, .offsets = offsets};
+  uint32_t kind = 0;
+  napi_get_value_uint32(env, arguments[2], &kind);
+  packed.kind = static_cast<uint8_t>(kind);
+  if (!IsAbsent(env, arguments[3])) {
+    packed.key = BytesOf(env, arguments[3], self.key_scratch_);
+    if (!packed.key || packed.key->size() > kMaxKeySize) return Double(env, kBadArgument);
+  }
+  return self.Settle(env, self.appender_->AppendPacked(packed));
+}
+
+napi_value LogHandle::LastError(napi_env env, napi_callback_info info) {
+  return ToJs(env, SelfOf<LogHandle>(env, info).last_error_);
+}
+
+// ---- looking ------------------------------------------------------------------------------------------------------
+
+napi_value LogHandle::FirstSequence(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return Double(env, self.closing_ ? 0 : static_cast<double>(self.log_->first_sequence()));
+}
+
+napi_value LogHandle::LastSequence(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return Double(env, self.closing_ ? 0 : static_cast<double>(self.log_->last_sequence()));
+}
+
+napi_value LogHandle::DurableSequence(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return Double(env, self.closing_ ? 0 : static_cast<double>(self.log_->durable_sequence()));
+}
+
+napi_value LogHandle::AppendedSequence(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return Double(env, self.closing_ ? 0 : static_cast<double>(self.log_->appended_sequence()));
+}
+
+napi_value LogHandle::Segments(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return ToJs(env, self.closing_ ? std::vector<SegmentInfo>{} : self.log_->Segments());
+}
+
+napi_value LogHandle::Stats(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return ToJs(env, self.closing_ ? LogStats{} : self.log_->Stats());
+}
+
+napi_value LogHandle::NewReader(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
+  std::unique_ptr<Reader> reader;
+  Status status = self.log_->NewReader(ToReadFilter(Napi::Object(env, arguments[0])), &reader);
+  if (!status.ok()) return self.Refuse(env, std::move(status));
+  ReaderHandle* handle = nullptr;
+  const Napi::Object object = ReaderHandle::Expose(env, &self, std::move(reader), &handle);
+  self.readers_.insert(handle);
+  return object;
+}
+
+napi_value LogHandle::ReadOne(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  std::unique_ptr<Reader> reader;
+  Status status = self.log_->NewReader({.from = sequence, .to = sequence}, &reader);
+  if (!status.ok()) return self.Refuse(env, std::move(status));
+  Filled filled = FillFrom(*reader, env, arguments[1], arguments[2]);
+  const double result = filled.ToNumber();
+  self.last_error_ = std::move(filled.status);
+  return Double(env, result);
+}
+
+// ---- durability ---------------------------------------------------------------------------------------------------
+
+napi_value LogHandle::RequestDurable(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const napi_value undefined = Napi::Env(env).Undefined();
+  if (self.closing_) return undefined;
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  if (!self.keeps_process_) {
+    self.keeps_process_ = true;
+    self.environment_->channel().Ref(env);
+  }
+  // Before the request: a sync that ends from now on sees that somebody waits.
+  self.wanted_ = std::max(self.wanted_.load(), sequence);
+  const Status status = self.log_->RequestDurable(sequence);
+  const bool already = self.log_->durable_sequence() >= sequence;
+  if ((already || !status.ok()) && !self.posted_.exchange(true)) self.PostProgress(already ? Status::Ok() : status);
+  return undefined;
+}
+
+void LogHandle::OnDurable(uint64_t) {
+  if (told_ >= wanted_) return;  // nobody waits
+  if (!posted_.exchange(true)) PostProgress(Status::Ok());
+}
+
+void LogHandle::OnPoisoned(const Status& cause) { PostProgress(cause); }
+
+void LogHandle::PostProgress(const Status& failure) {
+  environment_->channel().Post([weak = std::weak_ptr(self_), failure](Napi::Env env) {
+    if (const auto self = weak.lock()) (*self)->Progress(env, failure);
+  });
+}
+
+void LogHandle::Progress(Napi::Env env, const Status& failure) {
+  posted_ = false;
+  if (on_progress_.IsEmpty() || !share_) return;
+  const uint64_t durable = log_->durable_sequence();
+  // A failure settles everybody; otherwise who waits beyond `durable` hears of the next sync.
+  told_ = failure.ok() ? durable : wanted_.load();
+  if (keeps_process_ && told_ >= wanted_) {
+    keeps_process_ = false;
+    environment_->channel().Unref(env);
+  }
+  on_progress_.Call({ToJs(env, durable), failure.ok() ? env.Null() : Napi::Value(ToJs(env, failure))});
+}
+
+// ---- what takes its time ------------------------------------------------------------------------------------------
+
+void LogHandle::RunAsync(Napi::Env env, std::function<void()> work, JsChannel::Task done) {
+  ++running_;
+  environment_->RunAsync(env, std::move(work), [this, keep = Keep(), done = std::move(done)](Napi::Env back) {
+    --running_;
+    done(back);
+    if (closing_ && running_ == 0) StartClosing(back);
+  });
+}
+
+napi_value LogHandle::Promise(napi_env raw_env, std::function<Status()> work,
+                              std::function<napi_value(Napi::Env)> result) {
+  const Napi::Env env(raw_env);
+  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  if (closing_) {
+    deferred->Reject(ToJs(env, Status(ErrorCode::kClosed, "the log is closed")));
+    return deferred->Promise();
+  }
+  auto status = std::make_shared<Status>();
+  RunAsync(
+      env, [status, work = std::move(work)] { *status = work(); },
+      [status, deferred, result = std::move(result)](Napi::Env back) {
+        if (status->ok()) {
+          deferred->Resolve(result ? result(back) : back.Undefined());
+        } else {
+          deferred->Reject(ToJs(back, *status));
+        }
+      });
+  return deferred->Promise();
+}
+
+napi_value LogHandle::Rotate(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return self.Promise(env, [log = self.log_] { return log->Rotate(); }, nullptr);
+}
+
+napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
+}
+
+napi_value LogHandle::Verify(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  auto report = std::make_shared<VerifyReport>();
+  return self.Promise(
+      env, [&self, report] { return self.log_->Verify([&self] { return self.closing_.load(); }, report.get()); },
+      [report](Napi::Env back) { return ToJs(back, *report); });
+}
+
+// ---- closing ------------------------------------------------------------------------------------------------------
+
+napi_value LogHandle::Close(napi_env raw_env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(raw_env, info);
+  const Napi::Env env(raw_env);
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  if (self.closed_) {
+    if (self.close_result_.ok()) {
+      deferred.Resolve(env.Undefined());
+    } else {
+      deferred.Reject(ToJs(env, self.close_result_));
+    }
+    return deferred.Promise();
+  }
+  self.closers_.push_back(deferred);
+  if (!self.closing_.exchange(true)) {
+    self.appender_.reset();
+    self.CloseReaders();
+    if (self.running_ == 0) self.StartClosing(env);
+  }
+  return deferred.Promise();
+}
+
+void LogHandle::CloseReaders() {
+  for (ReaderHandle* reader : readers_) {
+    reader->Close();
+    reader->Detach();
+  }
+  readers_.clear();
+}
+
+void LogHandle::StartClosing(Napi::Env env) {
+  if (!share_) return;
+  log_->RemoveListener(this);
+  const uint64_t appended = log_->appended_sequence();
+  log_ = nullptr;
+  auto share = std::shared_ptr<LogShare>(std::move(share_));
+  auto status = std::make_shared<Status>();
+  environment_->RunAsync(
+      env, [share, status] { *status = share->Close(); },
+      [this, keep = Keep(), status, appended](Napi::Env back) {
+        closed_ = true;
+        close_result_ = *status;
+        if (keeps_process_) {
+          keeps_process_ = false;
+          environment_->channel().Unref(back);
+        }
+        // Everything appended is durable now, or never will be: whoever still waits hears of it before close settles.
+        if (told_ < wanted_) {
+          on_progress_.Call({ToJs(back, status->ok() ? appended : told_.load()),
+                             status->ok() ? back.Null() : Napi::Value(ToJs(back, *status))});
+        }
+        on_progress_.Reset();
+        for (const Napi::Promise::Deferred& closer : std::exchange(closers_, {})) {
+          if (status->ok()) {
+            closer.Resolve(back.Undefined());
+          } else {
+            closer.Reject(ToJs(back, *status));
+          }
+        }
+      });
+}
+
+void LogHandle::Release() {
+  closing_ = true;
+  appender_.reset();
+  CloseReaders();
+  if (share_) {
+    log_->RemoveListener(this);
+    share_->Abandon();
+    share_.reset();
+  }
+  on_progress_.Reset();
+}
+
+}  // namespace segwal

@@ -1,0 +1,100 @@
+// LogHandle: one open log as one JavaScript thread sees it (NativeLog in lib/native.ts).
+//
+// The functions of the object are plain functions whose data pointer is the handle: a method of a wrapped class would
+// cost a receiver check and an unwrapping on every append.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "binding/environment.h"
+#include "binding/function_owner.h"
+#include "binding/registry.h"
+#include "core/appender.h"
+#include "core/log.h"
+
+namespace segwal {
+
+class ReaderHandle;
+
+class LogHandle final : public FunctionOwner, public EnvironmentResource, private DurabilityListener {
+ public:
+  // open(directory, options, onProgress): Promise<NativeLog>
+  static Napi::Value Open(const Napi::CallbackInfo& info);
+
+  void Interrupt() override { closing_ = true; }
+  void Release() override;
+
+  // For ReaderHandle: runs `work` on a native thread, then `done` on this one. Close waits for it.
+  void RunAsync(Napi::Env env, std::function<void()> work, JsChannel::Task done);
+  void Forget(ReaderHandle* reader) { readers_.erase(reader); }
+
+ private:
+  LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress);
+  ~LogHandle() override;
+
+  Napi::Object Expose(Napi::Env env);
+
+  static napi_value Append(napi_env env, napi_callback_info info);
+  static napi_value AppendBytes(napi_env env, napi_callback_info info);
+  static napi_value AppendString(napi_env env, napi_callback_info info);
+  static napi_value AppendBatch(napi_env env, napi_callback_info info);
+  static napi_value AppendPacked(napi_env env, napi_callback_info info);
+  static napi_value LastError(napi_env env, napi_callback_info info);
+  static napi_value FirstSequence(napi_env env, napi_callback_info info);
+  static napi_value LastSequence(napi_env env, napi_callback_info info);
+  static napi_value DurableSequence(napi_env env, napi_callback_info info);
+  static napi_value AppendedSequence(napi_env env, napi_callback_info info);
+  static napi_value RequestDurable(napi_env env, napi_callback_info info);
+  static napi_value Rotate(napi_env env, napi_callback_info info);
+  static napi_value TruncateBefore(napi_env env, napi_callback_info info);
+  static napi_value Segments(napi_env env, napi_callback_info info);
+  static napi_value Stats(napi_env env, napi_callback_info info);
+  static napi_value NewReader(napi_env env, napi_callback_info info);
+  static napi_value ReadOne(napi_env env, napi_callback_info info);
+  static napi_value Verify(napi_env env, napi_callback_info info);
+  static napi_value Close(napi_env env, napi_callback_info info);
+
+  // The sequence, or what went wrong as a negative number.
+  napi_value Settle(napi_env env, uint64_t sequence);
+  napi_value Refuse(napi_env env, Status status);
+  Status WhyNoAppender() const;
+  // A promise for `work`, run on a native thread; `result` makes its value.
+  napi_value Promise(napi_env env, std::function<Status()> work, std::function<napi_value(Napi::Env)> result);
+  void StartClosing(Napi::Env env);
+  void CloseReaders();
+
+  // From the syncer's thread.
+  void OnDurable(uint64_t watermark) override;
+  void OnPoisoned(const Status& cause) override;
+  void PostProgress(const Status& failure);
+  void Progress(Napi::Env env, const Status& failure);
+
+  const std::shared_ptr<Environment> environment_;
+  std::unique_ptr<LogShare> share_;  // null once closed
+  Log* log_;                         // share_'s, for the hot path
+  std::unique_ptr<Appender> appender_;
+  Status last_error_;
+  Napi::FunctionReference on_progress_;
+  std::vector<char> data_scratch_;
+  std::vector<char> key_scratch_;
+  std::unordered_set<ReaderHandle*> readers_;
+  int running_ = 0;  // asynchronous operations
+  std::atomic<bool> closing_{false};
+  bool closed_ = false;
+  Status close_result_;
+  std::vector<Napi::Promise::Deferred> closers_;
+
+  // The syncer's thread looks at these to tell whether anybody wants to hear from it; it posts one progress at a time.
+  std::atomic<uint64_t> wanted_{0};
+  std::atomic<uint64_t> told_{0};
+  std::atomic<bool> posted_{false};
+  bool keeps_process_ = false;  // the channel is held while wanted_ is above told_
+  // Gone with the handle: a task that was posted before may run after.
+  std::shared_ptr<LogHandle*> self_ = std::make_shared<LogHandle*>(this);
+};
+
+}  // namespace segwal
