@@ -1,0 +1,115 @@
+import { getSystemErrorName } from 'node:util';
+
+import type { NativeFailure } from './native';
+
+/**
+ * What a log can refuse. Misuse of the interface (a wrong type, a value out of range) is a `TypeError` or a
+ * `RangeError` instead.
+ *
+ * | code | meaning |
+ * |---|---|
+ * | `WAL_LOCKED` | another process has the log open for writing; the message names its pid |
+ * | `WAL_NOT_FOUND` | there is no log in the directory and `create` is false, or the log is opened read-only |
+ * | `WAL_CORRUPT` | a record that was durable is damaged or missing; `segment`, `offset` and the sequence range tell which |
+ * | `WAL_UNSUPPORTED_VERSION` | a newer segwal wrote the log |
+ * | `WAL_SEGMENT_SIZE_MISMATCH` | the log was made with another `segmentSize` |
+ * | `WAL_RECORD_TOO_LARGE` | the record or batch does not fit into one segment; the message names the limit |
+ * | `WAL_DISK_FULL` | no room for the next segment; nothing is lost, and appending goes on when there is room again |
+ * | `WAL_BACKPRESSURE` | the disk did not supply the next segment within two seconds; nothing was appended, try again later |
+ * | `WAL_POISONED` | a sync failed; `cause` says why. Only a new `open` goes on |
+ * | `WAL_CLOSED` | the log was closed |
+ * | `WAL_READ_ONLY` | the log was opened with `readOnly` |
+ * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept |
+ * | `WAL_ABORTED` | the operation was given up before it was done |
+ * | `WAL_IO` | the operating system refused; `cause` says what |
+ * | `WAL_NATIVE_LOAD` | the native core could not be loaded; the message says how to mend that |
+ */
+export type WalErrorCode =
+  | 'WAL_LOCKED'
+  | 'WAL_NOT_FOUND'
+  | 'WAL_CORRUPT'
+  | 'WAL_UNSUPPORTED_VERSION'
+  | 'WAL_SEGMENT_SIZE_MISMATCH'
+  | 'WAL_RECORD_TOO_LARGE'
+  | 'WAL_DISK_FULL'
+  | 'WAL_BACKPRESSURE'
+  | 'WAL_POISONED'
+  | 'WAL_CLOSED'
+  | 'WAL_READ_ONLY'
+  | 'WAL_TRUNCATED'
+  | 'WAL_ABORTED'
+  | 'WAL_IO'
+  | 'WAL_NATIVE_LOAD';
+
+/** Where in the log a {@link WalError} lies, and what caused it. */
+export interface WalErrorDetails {
+  cause?: unknown;
+  segment?: number;
+  offset?: number;
+  firstSequence?: number;
+  lastSequence?: number;
+}
+
+/** A log said no. Tell the cases apart by {@link WalError.code}, never by the message. */
+export class WalError extends Error {
+  static {
+    // On the prototype, as in the language's own errors, so that it is not printed as a property of each error.
+    Object.defineProperty(this.prototype, 'name', { value: 'WalError', configurable: true, writable: true });
+  }
+
+  /** Which of the documented refusals this is. */
+  readonly code: WalErrorCode;
+  /** Number of the segment concerned, when one is. */
+  declare readonly segment?: number;
+  /** Byte offset in that segment, when one is concerned. */
+  declare readonly offset?: number;
+  /** First sequence number concerned, when records are. */
+  declare readonly firstSequence?: number;
+  /** Last sequence number concerned, when records are. */
+  declare readonly lastSequence?: number;
+
+  constructor(code: WalErrorCode, message: string, details: WalErrorDetails = {}) {
+    const { cause, ...location } = details;
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    Object.assign(this, location);
+  }
+}
+
+/** Makes the error that a user sees of what the native side reported. */
+export function fromNative(failure: NativeFailure): WalError {
+  const details: WalErrorDetails = {};
+  if (failure.errno !== 0) details.cause = systemError(failure.errno);
+  if (failure.segment !== 0) {
+    details.segment = failure.segment;
+    details.offset = failure.offset;
+  }
+  if (failure.firstSequence !== 0) {
+    details.firstSequence = failure.firstSequence;
+    details.lastSequence = failure.lastSequence;
+  }
+  return new WalError(failure.code as WalErrorCode, failure.message, details);
+}
+
+/** Waits for a native operation; its failure comes out as a {@link WalError}. */
+export async function settle<R>(operation: Promise<R>): Promise<R> {
+  try {
+    return await operation;
+  } catch (reason) {
+    throw isNativeFailure(reason) ? fromNative(reason) : reason;
+  }
+}
+
+function isNativeFailure(reason: unknown): reason is NativeFailure {
+  return typeof reason === 'object' && reason !== null && 'code' in reason && 'firstSequence' in reason;
+}
+
+function systemError(errno: number): Error {
+  const name = systemErrorName(errno);
+  return Object.assign(new Error(`${name} (errno ${errno})`), { code: name, errno });
+}
+
+function systemErrorName(errno: number): string {
+  // libuv's numbers are the negated ones of POSIX; those of Windows have no names here.
+  return process.platform === 'win32' ? `Windows error` : getSystemErrorName(-errno);
+}

@@ -1,0 +1,180 @@
+/**
+ * The addon's surface, and the only file that names it. Native functions never throw for what the world refuses:
+ * synchronous ones return a negative number (−code, see `errorCodes`), and `lastError()` of the same handle has the
+ * details; asynchronous ones reject with a plain {@link NativeFailure}. Making a `WalError` of it is this library's part.
+ */
+
+export interface NativeFailure {
+  code: string; // 'WAL_…'
+  message: string;
+  errno: number; // 0 when no system call was involved
+  segment: number; // 0 when not known, here and below
+  offset: number;
+  firstSequence: number;
+  lastSequence: number;
+}
+
+export interface NativeOpenOptions {
+  segmentSize: number; // bytes; 0: the log's own
+  create: boolean;
+  readOnly: boolean;
+  syncDelayUs: number; // what nobody waits for is durable within this; 0: only when asked
+}
+
+export interface NativeFilter {
+  from: number;
+  to: number; // Infinity: no end
+  fromTimeUs: number;
+  toTimeUs: number; // Infinity: no end
+  reverse: boolean;
+  limit: number; // Infinity: no limit
+  kinds: Uint8Array | null;
+  key: Uint8Array | null;
+  segment: number; // 0: all
+}
+
+export interface NativeFinding {
+  rule: string;
+  segment: number;
+  offset: number;
+  bytes: number;
+  firstSequence: number;
+  lastSequence: number;
+  action: string;
+}
+
+export interface NativeReport {
+  clean: boolean; // of a recovery; `ok` of a verification
+  segments: number;
+  records: number;
+  bytes: number;
+  durationMs: number;
+  findings: NativeFinding[];
+}
+
+export interface NativeSegment {
+  id: number;
+  firstSequence: number;
+  lastSequence: number;
+  bytes: number;
+  capacity: number;
+  sealed: boolean;
+  firstTimeMs: number;
+  lastTimeMs: number;
+  path: string;
+}
+
+export interface NativeStats {
+  appends: number;
+  records: number;
+  bytes: number;
+  segments: number;
+  diskBytes: number;
+  firstSequence: number;
+  lastSequence: number;
+  durableSequence: number;
+  dirtyBytes: number;
+  syncs: number;
+  syncP50Ms: number;
+  syncP99Ms: number;
+  syncMaxMs: number;
+  rotations: number;
+  writerStalls: number;
+  writerStallMs: number;
+  recoveryMs: number;
+}
+
+/**
+ * A cursor. `fill` copies the next records into `data` and describes them in `descriptors`, 32 bytes each: two float64
+ * (sequence, ms since the epoch), four uint32 (data offset, data length, key length, attributes: kind in bits 0–7,
+ * `hasKey` in bit 8, codec in bits 12–14). The key stands right before the data.
+ */
+export interface NativeReader {
+  /**
+   * Fills; returns how many records (0: the end, or, live, nothing yet). When the next record alone is larger than
+   * `data`, returns −(1000 + bytes needed) and takes nothing. Other negative numbers are −code.
+   */
+  fill(data: Uint8Array, descriptors: ArrayBuffer): number;
+  /** The same on a native thread; the buffers must be left alone until it settles. Rejects with NativeFailure. */
+  fillAsync(data: Uint8Array, descriptors: ArrayBuffer): Promise<number>;
+  /** Lets go of mappings now instead of at garbage collection. Idempotent; `fill` afterwards returns 0. */
+  close(): void;
+  lastError(): NativeFailure;
+}
+
+/** One open log, as this thread sees it. Plain functions, not methods: they may be called detached. */
+export interface NativeLog {
+  readonly segmentSize: number;
+  readonly maxFrameSize: number;
+  readonly recovery: NativeReport;
+
+  /** Sequence, or −code. `data`: any Uint8Array or string; `kind` 0–255; `key`: Uint8Array, string or undefined. */
+  readonly append: (data: Uint8Array | string, kind?: number, key?: Uint8Array | string) => number;
+  /** The same for kind 0 and no key, the two shortest ways in. REQUIRES: the type is right; another may end the process. */
+  readonly appendBytes: (data: Uint8Array) => number;
+  readonly appendString: (data: string) => number;
+  /** One atomic frame. Parallel arrays; `kinds` and `keys` may be null when all are 0 / absent. First sequence, or −code. */
+  appendBatch(
+    data: (Uint8Array | string)[],
+    kinds: Uint8Array | null,
+    keys: (Uint8Array | string | undefined | null)[] | null,
+  ): number;
+  /** Records offsets[i] … offsets[i + 1] of `buffer`; the offsets are checked. First sequence, or −code. */
+  appendPacked(buffer: Uint8Array, offsets: Uint32Array, kind: number, key?: Uint8Array | string): number;
+  lastError(): NativeFailure;
+
+  firstSequence(): number;
+  lastSequence(): number;
+  durableSequence(): number;
+  /** The last sequence number handed out, by any thread, committed or not yet: what a barrier has to wait for. */
+  appendedSequence(): number;
+
+  /**
+   * Asks for a sync that covers `sequence`. While anything asked for is open, the process stays alive, and `onProgress`
+   * (given to `open`) is called after the sync that covers it.
+   */
+  requestDurable(sequence: number): void;
+
+  rotate(): Promise<void>;
+  truncateBefore(sequence: number): Promise<void>;
+  segments(): NativeSegment[];
+  stats(): NativeStats;
+  /** One record, as `NativeReader.fill` would: 1 or 0, or a negative number with that meaning. */
+  readOne(sequence: number, data: Uint8Array, descriptors: ArrayBuffer): number;
+  /** A NativeReader, or −code. */
+  reader(filter: NativeFilter): NativeReader | number;
+  verify(): Promise<NativeReport>;
+  /** Durable. Idempotent: later calls settle with the first. After it every function above returns −WAL_CLOSED or 0. */
+  close(): Promise<void>;
+}
+
+export interface Native {
+  /** Index is the number that functions return negated; 0 is 'OK'. */
+  readonly errorCodes: readonly string[];
+  readonly constants: {
+    readonly defaultSegmentSize: number;
+    readonly minSegmentSize: number;
+    readonly maxSegmentSize: number;
+    readonly segmentSizeStep: number;
+    readonly maxKeyBytes: number;
+    readonly defaultSyncDelayUs: number;
+    readonly formatVersion: number;
+    readonly recordOverhead: number; // bytes a frame adds to a record without a key
+    readonly batchOverhead: number; // bytes a batch frame adds, and …
+    readonly batchRecordOverhead: number; // … each record in it
+    readonly descriptorBytes: number; // 32
+    readonly crc32cImplementation: string; // 'portable', 'sse42' or 'armv8'
+  };
+  /**
+   * `onProgress(durable, failure)`: everything up to `durable` is durable; `failure` is set once, when the log is poisoned.
+   * Called on this thread, once per sync at the most, and only when `requestDurable` asked for something it settles (or on
+   * failure). Opening a directory that this process has open already joins the same log.
+   */
+  open(
+    directory: string,
+    options: NativeOpenOptions,
+    onProgress: (durable: number, failure: NativeFailure | null) => void,
+  ): Promise<NativeLog>;
+  /** CRC32C of `data`, continuing from `crc` (0 to begin). For tests and tools. */
+  crc32c(data: Uint8Array, crc?: number): number;
+}

@@ -1,0 +1,449 @@
+import type { Codec } from './codec';
+import { fromNative, settle } from './errors';
+import type { NativeFailure, NativeLog, NativeReader } from './native';
+import { defaultChunkBytes } from './read-options';
+import type { ReadRequest } from './read-options';
+import type { WalRecord } from './records';
+
+/** What reading needs of an open log. */
+export interface ReadSource<T> {
+  readonly codec: Codec<T> | undefined;
+  readonly descriptorBytes: number;
+  /** Throws when the log is closed. */
+  assertOpen(): void;
+  /** A reader of what is in the log now; `null` when the request leaves nothing to read. */
+  openReader(request: ReadRequest): NativeReader | null;
+  /** Makes `close` wait for `operation`. */
+  track<R>(operation: Promise<R>): Promise<R>;
+}
+
+/** Chunks start small, so that reading one record is cheap, and double up to the full size. */
+const firstChunkBytes = 16 * 1024;
+/** Room for descriptors: one for so many bytes of chunk. Smaller records are too many for it and fill less of a chunk. */
+const chunkBytesPerDescriptor = 64;
+/** `NativeReader.fill` says by −(1000 + bytes) that it needs a larger chunk. */
+const needsMoreBytes = -1000;
+
+const hasKeyBit = 0x100;
+const kindBits = 0xff;
+
+class StoredRecord<T> implements WalRecord<T> {
+  constructor(
+    readonly sequence: number,
+    readonly timestamp: number,
+    readonly kind: number,
+    readonly key: Buffer | null,
+    readonly data: T,
+  ) {}
+}
+
+/** The native side's description of the records in a chunk; see `NativeReader`. */
+class Descriptors {
+  readonly buffer: ArrayBuffer;
+  readonly float64: Float64Array;
+  readonly uint32: Uint32Array;
+
+  constructor(bytes: number) {
+    this.buffer = new ArrayBuffer(bytes);
+    this.float64 = new Float64Array(this.buffer);
+    this.uint32 = new Uint32Array(this.buffer);
+  }
+}
+
+/** Records side by side. `data` goes to the reader for good; the descriptors are used again. */
+interface Chunk {
+  readonly data: Buffer;
+  readonly descriptors: Descriptors;
+  readonly count: number;
+}
+
+/** Makes record `index` of a chunk. */
+function makeRecord<T>(chunk: Chunk, index: number, codec: Codec<T> | undefined): WalRecord<T> {
+  const { data } = chunk;
+  const { float64, uint32 } = chunk.descriptors;
+  const wide = index * 4;
+  const narrow = index * 8 + 4;
+  const sequence = float64[wide] as number;
+  const start = uint32[narrow] as number;
+  const attributes = uint32[narrow + 3] as number;
+  const bytes = data.subarray(start, start + (uint32[narrow + 1] as number));
+  return new StoredRecord<T>(
+    sequence,
+    float64[wide + 1] as number,
+    attributes & kindBits,
+    (attributes & hasKeyBit) === 0 ? null : data.subarray(start - (uint32[narrow + 2] as number), start),
+    codec === undefined ? (bytes as T) : decode(codec, bytes, sequence),
+  );
+}
+
+function decode<T>(codec: Codec<T>, bytes: Buffer, sequence: number): T {
+  try {
+    return codec.decode(bytes);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`codec.decode failed on record ${sequence}: ${reason}`, { cause });
+  }
+}
+
+/** Takes chunk after chunk from a native reader. Lets go of it at the end, at a failure, and when told to. */
+class Cursor<T> {
+  private readonly reader: NativeReader | null;
+  private nextBytes: number;
+  private unusedData: Buffer | null = null;
+  private unusedDescriptors: Descriptors | null = null;
+
+  constructor(
+    private readonly source: ReadSource<T>,
+    request: ReadRequest,
+    private readonly maxChunkBytes: number,
+  ) {
+    this.reader = source.openReader(request);
+    this.nextBytes = Math.min(firstChunkBytes, maxChunkBytes);
+  }
+
+  /** The next records; `null` at the end. */
+  fill(): Chunk | null {
+    const { reader } = this;
+    if (reader === null) return null;
+    this.assertOpen();
+    const descriptors = this.takeDescriptors();
+    let data = this.takeData();
+    let count = reader.fill(data, descriptors.buffer);
+    if (count <= needsMoreBytes) {
+      this.unusedData = data;
+      data = Buffer.allocUnsafeSlow(needsMoreBytes - count);
+      count = reader.fill(data, descriptors.buffer);
+    }
+    return this.filled(data, descriptors, count);
+  }
+
+  /** The same on a native thread. REQUIRES: the one before has settled. */
+  async fillAsync(): Promise<Chunk | null> {
+    const { reader } = this;
+    if (reader === null) return null;
+    this.assertOpen();
+    const descriptors = this.takeDescriptors();
+    let data = this.takeData();
+    try {
+      let count = await this.run(reader, data, descriptors);
+      if (count <= needsMoreBytes) {
+        this.assertOpen();
+        this.unusedData = data;
+        data = Buffer.allocUnsafeSlow(needsMoreBytes - count);
+        count = await this.run(reader, data, descriptors);
+      }
+      return this.filled(data, descriptors, count);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Gives the descriptors of a chunk back when all its records are made. */
+  release(chunk: Chunk): void {
+    this.unusedDescriptors = chunk.descriptors;
+  }
+
+  close(): void {
+    this.reader?.close();
+  }
+
+  private run(reader: NativeReader, data: Buffer, descriptors: Descriptors): Promise<number> {
+    return this.source.track(settle(reader.fillAsync(data, descriptors.buffer)));
+  }
+
+  private filled(data: Buffer, descriptors: Descriptors, count: number): Chunk | null {
+    if (count > 0) return { data, descriptors, count };
+    const failure: NativeFailure | null = count < 0 ? (this.reader as NativeReader).lastError() : null;
+    this.close();
+    if (failure !== null) throw fromNative(failure);
+    return null;
+  }
+
+  private assertOpen(): void {
+    try {
+      this.source.assertOpen();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  private takeData(): Buffer {
+    const unused = this.unusedData;
+    if (unused !== null) {
+      this.unusedData = null;
+      return unused;
+    }
+    const bytes = this.nextBytes;
+    this.nextBytes = Math.min(bytes * 2, this.maxChunkBytes);
+    return Buffer.allocUnsafeSlow(bytes);
+  }
+
+  private takeDescriptors(): Descriptors {
+    const bytes = Math.ceil(this.nextBytes / chunkBytesPerDescriptor) * this.source.descriptorBytes;
+    const unused = this.unusedDescriptors;
+    this.unusedDescriptors = null;
+    return unused !== null && unused.buffer.byteLength >= bytes ? unused : new Descriptors(bytes);
+  }
+}
+
+/**
+ * The records of a request, to be iterated as often as wanted, in a `for` or a `for await` loop. Each iteration ends with
+ * the last record that is in the log when it starts. Leaving the loop early lets go of the log's files.
+ */
+export class RecordRange<T> implements Iterable<WalRecord<T>>, AsyncIterable<WalRecord<T>> {
+  constructor(
+    private readonly source: ReadSource<T>,
+    private readonly request: ReadRequest,
+  ) {}
+
+  [Symbol.iterator](): IterableIterator<WalRecord<T>> {
+    return new RecordIterator(new Cursor(this.source, this.request, defaultChunkBytes), this.source.codec);
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<WalRecord<T>> {
+    return new AsyncRecordIterator(new Cursor(this.source, this.request, defaultChunkBytes), this.source.codec);
+  }
+}
+
+/** By hand and not by a generator, which takes half as long again. */
+class RecordIterator<T> implements IterableIterator<WalRecord<T>> {
+  private chunk: Chunk | null = null;
+  private index = 0;
+  private count = 0;
+  private done = false;
+
+  constructor(
+    private readonly cursor: Cursor<T>,
+    private readonly codec: Codec<T> | undefined,
+  ) {}
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  next(): IteratorResult<WalRecord<T>, undefined> {
+    if (this.index === this.count && !this.advance()) return { value: undefined, done: true };
+    return { value: this.make(this.chunk as Chunk, this.index++), done: false };
+  }
+
+  return(): IteratorResult<WalRecord<T>, undefined> {
+    this.finish();
+    return { value: undefined, done: true };
+  }
+
+  private make(chunk: Chunk, index: number): WalRecord<T> {
+    if (this.codec === undefined) return makeRecord<T>(chunk, index, undefined);
+    try {
+      return makeRecord(chunk, index, this.codec);
+    } catch (error) {
+      this.finish(); // who iterates does not call return() after an error of next()
+      throw error;
+    }
+  }
+
+  private advance(): boolean {
+    if (this.done) return false;
+    if (this.chunk !== null) this.cursor.release(this.chunk);
+    this.chunk = null;
+    this.index = this.count = 0;
+    this.done = true; // unless there is more
+    const chunk = this.cursor.fill();
+    if (chunk === null) return false;
+    this.done = false;
+    this.chunk = chunk;
+    this.count = chunk.count;
+    return true;
+  }
+
+  private finish(): void {
+    this.done = true;
+    this.chunk = null;
+    this.index = this.count = 0;
+    this.cursor.close();
+  }
+}
+
+/** Chunks ahead of time: while one is consumed, the next is read on a native thread. */
+class Prefetcher<T> {
+  private next: Promise<Chunk | null> | null = null;
+  private ended = false;
+
+  constructor(private readonly cursor: Cursor<T>) {}
+
+  async take(): Promise<Chunk | null> {
+    if (this.ended) return null;
+    const chunk = await (this.next ?? this.cursor.fillAsync());
+    this.next = null;
+    if (chunk === null) this.ended = true;
+    if (this.ended) return null;
+    this.next = this.cursor.fillAsync();
+    this.next.catch(() => undefined); // whoever takes it next hears of its failure
+    return chunk;
+  }
+
+  release(chunk: Chunk): void {
+    this.cursor.release(chunk);
+  }
+
+  /** Resolves when the native side is done with the buffers. */
+  async close(): Promise<void> {
+    this.ended = true;
+    await this.next?.catch(() => undefined);
+    this.cursor.close();
+  }
+}
+
+interface Consumer<V> {
+  resolve(result: IteratorResult<V, undefined>): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Hands out records at once while a chunk lasts. Calls of `next` beyond that wait in a queue, so that also a caller who
+ * does not wait for one result before asking for the next gets them in order.
+ */
+class AsyncRecordIterator<T> implements AsyncIterableIterator<WalRecord<T>> {
+  private readonly chunks: Prefetcher<T>;
+  private readonly consumers: Consumer<WalRecord<T>>[] = [];
+  private chunk: Chunk | null = null;
+  private index = 0;
+  private count = 0;
+  private done = false;
+
+  constructor(
+    cursor: Cursor<T>,
+    private readonly codec: Codec<T> | undefined,
+  ) {
+    this.chunks = new Prefetcher(cursor);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<WalRecord<T>, undefined>> {
+    if (this.index < this.count) {
+      try {
+        return Promise.resolve({ value: this.make(), done: false });
+      } catch (error) {
+        return this.failed(error as Error);
+      }
+    }
+    if (this.done) return Promise.resolve({ value: undefined, done: true });
+    return new Promise((resolve, reject) => {
+      this.consumers.push({ resolve, reject });
+      if (this.consumers.length === 1) void this.serve();
+    });
+  }
+
+  async return(): Promise<IteratorResult<WalRecord<T>, undefined>> {
+    this.finish();
+    await this.chunks.close();
+    return { value: undefined, done: true };
+  }
+
+  /** Gets chunks until nobody waits. Never rejects. */
+  private async serve(): Promise<void> {
+    try {
+      while (this.consumers.length > 0 && (await this.advance())) {
+        while (this.consumers.length > 0 && this.index < this.count) {
+          const value = this.make();
+          this.consumers.shift()?.resolve({ value, done: false });
+        }
+      }
+    } catch (error) {
+      this.consumers.shift()?.reject(error);
+      this.finish();
+    }
+  }
+
+  private async advance(): Promise<boolean> {
+    if (this.chunk !== null) this.chunks.release(this.chunk);
+    this.chunk = null;
+    this.index = this.count = 0;
+    const chunk = await this.chunks.take();
+    if (chunk === null || this.done) {
+      this.finish();
+      return false;
+    }
+    this.chunk = chunk;
+    this.count = chunk.count;
+    return true;
+  }
+
+  private make(): WalRecord<T> {
+    return makeRecord(this.chunk as Chunk, this.index++, this.codec);
+  }
+
+  private failed(error: Error): Promise<never> {
+    this.finish();
+    return Promise.reject(error);
+  }
+
+  private finish(): void {
+    this.done = true;
+    this.chunk = null;
+    this.index = this.count = 0;
+    for (const consumer of this.consumers.splice(0)) consumer.resolve({ value: undefined, done: true });
+    void this.chunks.close();
+  }
+}
+
+/** The records of a request, a chunk at a time. */
+export class BatchRange<T> implements AsyncIterable<WalRecord<T>[]> {
+  constructor(
+    private readonly source: ReadSource<T>,
+    private readonly request: ReadRequest,
+    private readonly batchBytes: number,
+  ) {}
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<WalRecord<T>[], undefined> {
+    const chunks = new Prefetcher(new Cursor(this.source, this.request, this.batchBytes));
+    try {
+      for (let chunk = await chunks.take(); chunk !== null; chunk = await chunks.take()) {
+        const batch = new Array<WalRecord<T>>(chunk.count);
+        for (let i = 0; i < chunk.count; i++) batch[i] = makeRecord(chunk, i, this.source.codec);
+        chunks.release(chunk);
+        yield batch;
+      }
+    } finally {
+      await chunks.close();
+    }
+  }
+}
+
+/** Reads single records through memory that is used again, and hands out copies. */
+export class RecordFinder<T> {
+  private readonly scratch = Buffer.allocUnsafeSlow(firstChunkBytes);
+  private readonly descriptors: Descriptors;
+
+  constructor(
+    private readonly native: NativeLog,
+    private readonly codec: Codec<T> | undefined,
+    descriptorBytes: number,
+  ) {
+    this.descriptors = new Descriptors(descriptorBytes);
+  }
+
+  find(sequence: number): WalRecord<T> | undefined {
+    const { native, descriptors } = this;
+    let data = this.scratch;
+    let count = native.readOne(sequence, data, descriptors.buffer);
+    if (count <= needsMoreBytes) {
+      data = Buffer.allocUnsafeSlow(needsMoreBytes - count);
+      count = native.readOne(sequence, data, descriptors.buffer);
+    }
+    if (count < 0) throw fromNative(native.lastError());
+    return count === 0 ? undefined : makeRecord(this.own(data), 0, this.codec);
+  }
+
+  /** The one record in `data` as a chunk that nobody else will write to. */
+  private own(data: Buffer): Chunk {
+    const { uint32 } = this.descriptors;
+    const [start, length] = [uint32[4] as number, uint32[5] as number];
+    const owned = data === this.scratch ? Buffer.from(data.subarray(0, start + length)) : data;
+    return { data: owned, descriptors: this.descriptors, count: 1 };
+  }
+}

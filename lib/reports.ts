@@ -1,0 +1,123 @@
+import type { NativeFinding, NativeReport, NativeSegment, NativeStats } from './native';
+
+/** Something odd in the log, and what was done about it. */
+export interface Finding {
+  /** The case of the recovery table in docs/FORMAT.md, `A` to `D`; or what it concerns, such as `meta` or `stray`. */
+  readonly case: string;
+  readonly segment: number;
+  /** Byte offset in the segment. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** The records concerned, when any are. */
+  readonly firstSequence?: number;
+  readonly lastSequence?: number;
+  readonly action: string;
+}
+
+/** What opening the log found and did. */
+export interface RecoveryReport {
+  /** The log was closed in order the last time, and nothing odd was found. */
+  readonly clean: boolean;
+  readonly segments: number;
+  readonly records: number;
+  /** Bytes of frames. */
+  readonly bytes: number;
+  readonly durationMs: number;
+  readonly findings: readonly Finding[];
+}
+
+/** What reading every frame of the log found. */
+export interface VerifyReport {
+  /** Every frame is there and intact. */
+  readonly ok: boolean;
+  readonly segments: number;
+  readonly records: number;
+  /** Bytes of frames. */
+  readonly bytes: number;
+  readonly durationMs: number;
+  readonly findings: readonly Finding[];
+}
+
+/** One segment of the log. */
+export interface SegmentInfo {
+  readonly id: number;
+  /** Of the first record that it holds or will hold. */
+  readonly firstSequence: number;
+  /** `firstSequence` − 1 when it holds none. */
+  readonly lastSequence: number;
+  readonly records: number;
+  /** Bytes in use, header included. */
+  readonly bytes: number;
+  /** Bytes of the file. */
+  readonly capacity: number;
+  /** Full and durable: it does not change any more. */
+  readonly sealed: boolean;
+  /** ms since the epoch; 0 when it holds no record. */
+  readonly firstTimestamp: number;
+  readonly lastTimestamp: number;
+  readonly path: string;
+}
+
+/** Counters and gauges of an open log. */
+export interface WalStats {
+  /** Frames appended since the log was opened; a batch is one. */
+  readonly appends: number;
+  /** Records appended since the log was opened. */
+  readonly records: number;
+  /** Bytes of frames appended since the log was opened. */
+  readonly bytes: number;
+  readonly segments: number;
+  /** Bytes that the log takes on the disk, segments made ahead of time included. */
+  readonly diskBytes: number;
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly durableSequence: number;
+  /** Bytes appended and not yet durable. */
+  readonly dirtyBytes: number;
+  readonly syncs: number;
+  /** ms. */
+  readonly syncLatency: { readonly p50: number; readonly p99: number; readonly max: number };
+  readonly rotations: number;
+  /** How often an append had to wait for the next segment. */
+  readonly writerStalls: number;
+  /** ms that appends have waited for the next segment, all together. */
+  readonly writerStallMs: number;
+  readonly recoveryMs: number;
+}
+
+export function toRecoveryReport(report: NativeReport): RecoveryReport {
+  const { clean, segments, records, bytes, durationMs, findings } = report;
+  return { clean, segments, records, bytes, durationMs, findings: findings.map(toFinding) };
+}
+
+export function toVerifyReport(report: NativeReport): VerifyReport {
+  const { clean, segments, records, bytes, durationMs, findings } = report;
+  return { ok: clean, segments, records, bytes, durationMs, findings: findings.map(toFinding) };
+}
+
+function toFinding(finding: NativeFinding): Finding {
+  const { rule, segment, offset, bytes, firstSequence, lastSequence, action } = finding;
+  const range = firstSequence === 0 ? {} : { firstSequence, lastSequence };
+  return { case: rule, segment, offset, bytes, ...range, action };
+}
+
+export function toSegmentInfo(segment: NativeSegment): SegmentInfo {
+  const { id, firstSequence, lastSequence, bytes, capacity, sealed, firstTimeMs, lastTimeMs, path } = segment;
+  return {
+    id,
+    firstSequence,
+    lastSequence,
+    records: lastSequence - firstSequence + 1,
+    bytes,
+    capacity,
+    sealed,
+    firstTimestamp: firstTimeMs,
+    lastTimestamp: lastTimeMs,
+    path,
+  };
+}
+
+export function toStats(stats: NativeStats): WalStats {
+  const { syncP50Ms, syncP99Ms, syncMaxMs, ...rest } = stats;
+  return { ...rest, syncLatency: { p50: syncP50Ms, p99: syncP99Ms, max: syncMaxMs } };
+}
