@@ -1,0 +1,127 @@
+// Where the benchmark runs: the directory it works in, and what results are only worth something with.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, statfsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import { join } from 'node:path';
+
+import { WalManager } from 'segwal';
+
+const require = createRequire(import.meta.url);
+
+export const root = join(import.meta.dirname, '..');
+
+/** What raw.cc offers. Built by `npm run bench`. */
+export const raw = require(join(root, 'build', 'bench', 'segwal_bench_raw.node'));
+
+const fileSystems = new Map([
+  [0xef53, 'ext4'],
+  [0x58465342, 'xfs'],
+  [0x9123683e, 'btrfs'],
+  [0x2fc12fc1, 'zfs'],
+  [0x794c7630, 'overlayfs'],
+  [0x01021994, 'tmpfs'],
+  [0x858458f6, 'ramfs'],
+]);
+const inMemory = ['tmpfs', 'ramfs'];
+
+/** A fresh directory below `parent`, which must lie on a disk and have room for `bytes`. */
+export function workDirectory(parent, bytes) {
+  mkdirSync(parent, { recursive: true });
+  const { type, bavail, bsize } = statfsSync(parent);
+  if (inMemory.includes(fileSystems.get(type))) {
+    throw new Error(`${parent} is in memory (${fileSystems.get(type)}); give a directory on a disk with --dir`);
+  }
+  if (bavail * bsize < bytes)
+    throw new Error(`${parent} has less than ${bytes / 2 ** 30} GiB left; give another --dir`);
+  return mkdtempSync(join(parent, 'run-'));
+}
+
+/**
+ * Before a trial: write-back of the one before must not fall into it; nor may it be the first to touch memory that the
+ * host of a virtual machine has taken back (free page reporting, ballooning), which costs more than a second per GiB. A
+ * process that takes `memory` bytes and ends gets them back from the host; they stay for some seconds.
+ */
+export function settle(memory) {
+  if (process.platform !== 'win32') execFileSync('sync');
+  if (memory > 0) execFileSync(process.execPath, ['-e', `Buffer.alloc(${memory}, 1)`]);
+}
+
+/** ms that all processors together have worked since the system started. */
+export function busyTime() {
+  return os.cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0);
+}
+
+/**
+ * ns of processor time that this thread has taken; undefined where the system does not tell. Unlike the time on the
+ * clock it hardly depends on what else the machine does; nor does it see the thread wait.
+ */
+export function threadTime() {
+  try {
+    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs `action`, which handles `records` records. */
+export function measure(records, action) {
+  const begin = { time: performance.now(), thread: threadTime() };
+  action();
+  const ms = performance.now() - begin.time;
+  return { rate: records / ms / 1000, threadNs: (threadTime() - begin.thread) / records };
+}
+
+export function describeMachine(directory) {
+  const { type } = statfsSync(directory);
+  return {
+    cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
+    cores: os.availableParallelism(),
+    memoryGiB: Math.round(os.totalmem() / 2 ** 30),
+    loadAverage: os.loadavg()[0],
+    system: `${os.type()} ${os.release()} ${os.arch()}`,
+    fileSystem: fileSystems.get(type) ?? `type 0x${type.toString(16)}`,
+    node: process.version,
+    segwal: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version,
+    commit: spawnSync('git', ['-C', root, 'describe', '--always', '--dirty'], { encoding: 'utf8' }).stdout.trim(),
+    crc32c: raw.crc32cImplementation,
+    date: new Date().toISOString(),
+  };
+}
+
+/** Fills a new log with `records` records of 100 bytes, a thousand at a time. */
+export async function fillLog(directory, records, options) {
+  const wal = await WalManager.open(directory, options);
+  const batch = packedRecords(1000, 100);
+  for (let i = 0; i < records; i += 1000) {
+    wal.appendBatch(batch);
+    // The disk is slower: without a pause now and then an append would wait for it, and give up at last.
+    if (i % 500_000 === 0) await wal.sync();
+  }
+  return wal;
+}
+
+/** Different records in turn, so that no cache and no branch predictor knows them by heart. */
+export function sampleBuffers(bytes) {
+  return Array.from({ length: 1024 }, (_, i) => Buffer.from(sampleText(i, bytes)));
+}
+
+export function sampleStrings(bytes) {
+  return Array.from({ length: 1024 }, (_, i) => sampleText(i, bytes));
+}
+
+export function packedRecords(count, bytes) {
+  const buffer = Buffer.concat(Array.from({ length: count }, (_, i) => Buffer.from(sampleText(i, bytes))));
+  const offsets = Uint32Array.from({ length: count + 1 }, (_, i) => i * bytes);
+  return { buffer, offsets };
+}
+
+function sampleText(seed, bytes) {
+  let text = '';
+  for (let state = seed + 1; text.length < bytes;) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    text += state.toString(36);
+  }
+  // A flat string, not the tree that was added up.
+  return Buffer.from(text.slice(0, bytes)).toString('latin1');
+}

@@ -1,0 +1,197 @@
+// What segwal is measured against: the least that can be done with the bytes of a record on their way into a file.
+//
+// `open(path, bytes)` makes a file, really allocated, maps it, and touches every page, so that no store faults. Each
+// record then is copied into the mapping, its CRC32C being taken on the way by the very function that the log uses, at
+// the next multiple of eight; behind the end it starts over. That is all: there is no header, no length, no sequence
+// number, no time, no other writer, and nothing is ever synced. No log can be built of this; none can be faster.
+#include <node_api.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/crc32c/crc32c.h"
+#include "platform/platform.h"
+
+namespace segwal {
+namespace {
+
+class RawFile {
+ public:
+  static Status Open(const std::string& path, uint64_t bytes, std::unique_ptr<RawFile>* raw) {
+    Platform& platform = Platform::Default();
+    std::unique_ptr<File> file;
+    SEGWAL_TRY(platform.Open(path, OpenMode::kCreate, &file));
+    SEGWAL_TRY(file->Allocate(bytes));
+    auto opened = std::make_unique<RawFile>();
+    SEGWAL_TRY(platform.Map(std::move(file), bytes, true, &opened->mapping_));
+    SEGWAL_TRY(opened->mapping_->Populate(0, bytes));
+    *raw = std::move(opened);
+    return Status::Ok();
+  }
+
+  // False when it is larger than the file.
+  bool Write(const void* data, size_t size) {
+    const size_t padded = (size + 7) / 8 * 8;
+    if (padded > mapping_->size() - offset_) {
+      if (padded > mapping_->size()) return false;
+      offset_ = 0;
+    }
+    // Taken on from record to record, so that none can be left out.
+    crc_ = CopyAndCrc32c(crc_, mapping_->data() + offset_, data, size);
+    offset_ += padded;
+    ++records_;
+    return true;
+  }
+
+  uint64_t records() const { return records_; }
+  uint32_t crc() const { return crc_; }
+
+  std::vector<char> text = std::vector<char>(4096);
+
+ private:
+  std::unique_ptr<Mapping> mapping_;
+  uint64_t offset_ = 0;
+  uint64_t records_ = 0;
+  uint32_t crc_ = 0;
+};
+
+napi_value Number(napi_env env, double value) {
+  napi_value number = nullptr;
+  napi_create_double(env, value, &number);
+  return number;
+}
+
+napi_value Throw(napi_env env, const char* message) {
+  napi_throw_error(env, nullptr, message);
+  return nullptr;
+}
+
+template <size_t N>
+RawFile& Arguments(napi_env env, napi_callback_info info, napi_value (&arguments)[N]) {
+  size_t count = N;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
+  return *static_cast<RawFile*>(data);
+}
+
+// appendBuffer(buffer): how many records there are now.
+napi_value AppendBuffer(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  RawFile& raw = Arguments(env, info, arguments);
+  void* data = nullptr;
+  size_t size = 0;
+  if (napi_get_typedarray_info(env, arguments[0], nullptr, &size, &data, nullptr, nullptr) != napi_ok ||
+      !raw.Write(data, size)) {
+    return Throw(env, "a Uint8Array smaller than the file was expected");
+  }
+  return Number(env, static_cast<double>(raw.records()));
+}
+
+// appendString(text), at most 4095 bytes of UTF-8: how many records there are now.
+napi_value AppendString(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  RawFile& raw = Arguments(env, info, arguments);
+  size_t size = 0;
+  if (napi_get_value_string_utf8(env, arguments[0], raw.text.data(), raw.text.size(), &size) != napi_ok ||
+      !raw.Write(raw.text.data(), size)) {
+    return Throw(env, "a string was expected");
+  }
+  return Number(env, static_cast<double>(raw.records()));
+}
+
+// appendPacked(buffer, offsets): record i is bytes offsets[i] … offsets[i + 1]. How many records there are now.
+napi_value AppendPacked(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  RawFile& raw = Arguments(env, info, arguments);
+  void* data = nullptr;
+  void* offsets_data = nullptr;
+  size_t size = 0;
+  size_t count = 0;
+  napi_typedarray_type type = napi_uint8_array;
+  if (napi_get_typedarray_info(env, arguments[0], nullptr, &size, &data, nullptr, nullptr) != napi_ok ||
+      napi_get_typedarray_info(env, arguments[1], &type, &count, &offsets_data, nullptr, nullptr) != napi_ok ||
+      type != napi_uint32_array) {
+    return Throw(env, "a Uint8Array and a Uint32Array were expected");
+  }
+  const auto* bytes = static_cast<const char*>(data);
+  const auto* offsets = static_cast<const uint32_t*>(offsets_data);
+  for (size_t i = 0; i + 1 < count; ++i) {
+    if (offsets[i + 1] < offsets[i] || offsets[i + 1] > size ||
+        !raw.Write(bytes + offsets[i], offsets[i + 1] - offsets[i])) {
+      return Throw(env, "the offsets lead out of the buffer");
+    }
+  }
+  return Number(env, static_cast<double>(raw.records()));
+}
+
+// checksum(): of all records, in order. Whoever compares it knows that all of the work was done.
+napi_value Checksum(napi_env env, napi_callback_info info) {
+  napi_value none[1];
+  return Number(env, Arguments(env, info, none).crc());
+}
+
+void AddFunction(napi_env env, napi_value object, const char* name, napi_callback callback, void* data) {
+  napi_value function = nullptr;
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, data, &function);
+  napi_set_named_property(env, object, name, function);
+}
+
+// open(path, bytes): the functions above. What they work on is never let go of: a trial is a process.
+napi_value Open(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  size_t count = 2;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  char path[4096];
+  double bytes = 0;
+  if (napi_get_value_string_utf8(env, arguments[0], path, sizeof path, nullptr) != napi_ok ||
+      napi_get_value_double(env, arguments[1], &bytes) != napi_ok) {
+    return Throw(env, "a path and a number were expected");
+  }
+  std::unique_ptr<RawFile> opened;
+  const Status status = RawFile::Open(path, static_cast<uint64_t>(bytes), &opened);
+  if (!status.ok()) return Throw(env, status.message().c_str());
+  RawFile* raw = opened.release();
+  napi_value object = nullptr;
+  napi_create_object(env, &object);
+  AddFunction(env, object, "appendBuffer", AppendBuffer, raw);
+  AddFunction(env, object, "appendString", AppendString, raw);
+  AddFunction(env, object, "appendPacked", AppendPacked, raw);
+  AddFunction(env, object, "checksum", Checksum, raw);
+  return object;
+}
+
+// crc32c(buffer, piece): of pieces of so many bytes each, as the frames of a log would be. What one core can do, by the
+// same function as the log's.
+napi_value Crc(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  size_t count = 2;
+  void* data = nullptr;
+  size_t size = 0;
+  double piece = 0;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  if (napi_get_typedarray_info(env, arguments[0], nullptr, &size, &data, nullptr, nullptr) != napi_ok ||
+      napi_get_value_double(env, arguments[1], &piece) != napi_ok || piece < 1) {
+    return Throw(env, "a Uint8Array and a number were expected");
+  }
+  const auto* bytes = static_cast<const char*>(data);
+  const auto step = static_cast<size_t>(piece);
+  uint32_t all = 0;
+  for (size_t at = 0; at < size; at += step) all ^= ExtendCrc32c(0, bytes + at, std::min(step, size - at));
+  return Number(env, all);
+}
+
+napi_value Init(napi_env env, napi_value exports) {
+  AddFunction(env, exports, "open", Open, nullptr);
+  AddFunction(env, exports, "crc32c", Crc, nullptr);
+  napi_value name = nullptr;
+  napi_create_string_utf8(env, Crc32cImplementation(), NAPI_AUTO_LENGTH, &name);
+  napi_set_named_property(env, exports, "crc32cImplementation", name);
+  return exports;
+}
+
+}  // namespace
+}  // namespace segwal
+
+NAPI_MODULE_INIT() { return segwal::Init(env, exports); }
