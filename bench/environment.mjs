@@ -37,14 +37,9 @@ export function workDirectory(parent, bytes) {
   return mkdtempSync(join(parent, 'run-'));
 }
 
-/**
- * Before a trial: write-back of the one before must not fall into it; nor may it be the first to touch memory that the
- * host of a virtual machine has taken back (free page reporting, ballooning), which costs more than a second per GiB. A
- * process that takes `memory` bytes and ends gets them back from the host; they stay for some seconds.
- */
-export function settle(memory) {
+/** Before a trial: write-back of the one before must not fall into it. */
+export function settleDisk() {
   if (process.platform !== 'win32') execFileSync('sync');
-  if (memory > 0) execFileSync(process.execPath, ['-e', `Buffer.alloc(${memory}, 1)`]);
 }
 
 /** ms that all processors together have worked since the system started. */
@@ -52,24 +47,12 @@ export function busyTime() {
   return os.cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0);
 }
 
-/**
- * ns of processor time that this thread has taken; undefined where the system does not tell. Unlike the time on the
- * clock it hardly depends on what else the machine does; nor does it see the thread wait.
- */
-export function threadTime() {
-  try {
-    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0]);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Runs `action`, which handles `records` records. */
+/** Runs `action`, which handles `records` records: how many million a second, and ns of processor time for each. */
 export function measure(records, action) {
-  const begin = { time: performance.now(), thread: threadTime() };
+  const begin = { time: performance.now(), thread: raw.threadTime() };
   action();
   const ms = performance.now() - begin.time;
-  return { rate: records / ms / 1000, threadNs: (threadTime() - begin.thread) / records };
+  return { rate: records / ms / 1000, threadNs: (raw.threadTime() - begin.thread) / records };
 }
 
 export function describeMachine(directory) {

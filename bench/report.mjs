@@ -18,7 +18,7 @@ export function printMachine(machine) {
   for (const [name, value] of Object.entries(machine)) console.log(`${name.padEnd(12)} ${value}`);
 }
 
-const widths = [40, 11, 21, 21, 5, 13, 12, 6];
+const widths = [42, 11, 21, 21, 5, 13, 12, 6];
 
 export function printHeader() {
   printRow(['', 'unit', 'segwal', 'raw', 'ratio', 'target', 'thread, ns', 'others']);
@@ -26,15 +26,14 @@ export function printHeader() {
 
 export function printCase({ name, unit, target, summary, met, threadNs, others }) {
   const { segwal, raw } = summary;
-  const ratio = raw === undefined ? '' : (segwal.median / raw.median).toFixed(2);
-  const verdict = target === undefined ? '' : `${targetText(target)}${met ? '' : ' missed'}`;
   printRow([
     name,
     unit,
-    range(segwal),
-    raw === undefined ? '' : range(raw),
-    ratio,
-    verdict,
+    segwal ? range(segwal) : '',
+    raw ? range(raw) : '',
+    segwal && raw ? (segwal.median / raw.median).toFixed(2) : '',
+    target === undefined ? '' : `${targetText(target)}${met ? '' : ' missed'}`,
+    thread(threadNs),
     `${Math.round(others * 100)} %`,
   ]);
 }

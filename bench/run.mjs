@@ -8,13 +8,12 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { busyTime, describeMachine, settle, workDirectory } from './environment.mjs';
+import { busyTime, describeMachine, settleDisk, workDirectory } from './environment.mjs';
 import { judge, printCase, printHeader, printMachine, summarize } from './report.mjs';
 
 const suites = ['append', 'batch', 'read', 'recovery', 'open'];
 const smokeScale = 1 / 100;
 const roomNeeded = 8 * 2 ** 30;
-const memoryNeeded = 2 * 2 ** 30;
 
 const { values: options, positionals } = parseArgs({
   options: {
@@ -82,7 +81,7 @@ async function prepareOnce(suite, prepare) {
 }
 
 async function runTrial(suite, trial, prepared) {
-  settle(memoryNeeded * scale);
+  settleDisk();
   if (prepared !== undefined) return checked(await startTrial(suite, trial, prepared));
   const own = join(directory, suite, 'trial');
   mkdirSync(own, { recursive: true });

@@ -116,8 +116,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   append(data: WalData<T>, options?: RecordOptions): number {
     if (options !== undefined || this.codec !== undefined) return this.appendWith(data, options ?? {});
     let sequence = 0;
-    // By isView too: an object may well inherit from Uint8Array and have no bytes.
-    if (data instanceof Uint8Array && ArrayBuffer.isView(data)) sequence = this.nativeAppendBytes(data);
+    if (data instanceof Uint8Array) sequence = this.nativeAppendBytes(data);
     else if (typeof data === 'string') sequence = this.nativeAppendString(data);
     else return this.appendWith(data, {});
     if (sequence > 0) return sequence;

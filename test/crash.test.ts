@@ -18,7 +18,7 @@ const kills = Number(process.env.SEGWAL_KILLS ?? 200);
 const seed = Number(process.env.SEGWAL_SEED ?? Math.floor(Math.random() * 1e9));
 
 /** Above this the front of a log is truncated, so that looking at it stays quick. */
-const keepBytes = 1 << 20;
+const keepBytes = 2 << 20;
 
 interface VictimOptions {
   directory: string;
@@ -157,13 +157,18 @@ test(
       new Victim({ directory: join(disk, 'two'), threads: 2, segmentSize: smallSegment }),
       // Without a disk to wait for, it is the writing and not the waiting that the kill hits.
       new Victim({ directory: join(memory, 'one'), threads: 1, segmentSize: smallSegment }),
-      new Victim({ directory: join(memory, 'three'), threads: 3, segmentSize: 2 * smallSegment }),
+      new Victim({ directory: join(memory, 'three'), threads: 3, segmentSize: 16 * smallSegment }),
     ];
     const lives = Array.from({ length: kills }, (_, i) => (seed + i) >>> 0);
-    // All write at once, and nobody while the logs are looked at: looking would put off the kills.
-    for (const round of chunks(lives, victims.length)) {
-      await Promise.all(round.map((life, i) => (victims[i] as Victim).kill(life)));
-      for (const [i, life] of round.entries()) await victims[i]?.examine(life);
+    try {
+      // All write at once, and nobody while the logs are looked at: looking would put off the kills.
+      for (const round of chunks(lives, victims.length)) {
+        await Promise.all(round.map((life, i) => (victims[i] as Victim).kill(life)));
+        for (const [i, life] of round.entries()) await victims[i]?.examine(life);
+      }
+    } catch (error) {
+      (error as Error).message += `\n\nThe logs are still in ${disk} and ${memory}.`;
+      throw error;
     }
 
     const total = (of: (victim: Victim) => number): number => victims.reduce((sum, victim) => sum + of(victim), 0);

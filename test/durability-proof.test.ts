@@ -1,6 +1,6 @@
 // The loss of a durable record is never silent: every way of damaging one is refused, and nothing is changed by refusing.
 // Case D of the table in docs/FORMAT.md, and what stands around it.
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { WalManager } from '../lib';
@@ -282,6 +282,33 @@ describe.each(['synced', 'closed'] as const)('a log that was %s', (end) => {
   });
 });
 
+describe('a log that was closed, and has lost its last segment since', () => {
+  const losses: [string, (files: LogFiles) => void][] = [
+    ['is deleted', (files) => files.remove(segmentName(3))],
+    ['is empty', (files) => files.set(segmentName(3), Buffer.alloc(0))],
+    ['is cut after its first sector', (files) => files.set(segmentName(3), files.segment(3).subarray(0, 512))],
+    ['has a header of zeros', (files) => files.segment(3).fill(0, 0, headerSize)],
+    ['is all zero', (files) => files.segment(3).fill(0)],
+  ];
+
+  test.each(losses)('is refused when the file %s', async (_, lose) => {
+    const { files, records } = await makeScene('closed');
+    const { base } = identityOf(files.segment(3));
+    lose(files);
+    const error = await expectRefusal(files);
+    expect(error).toMatchObject({ firstSequence: base, lastSequence: records.length });
+  });
+
+  test('and was never closed keeps the bytes without a header in quarantine', async () => {
+    const { files, records } = await makeScene('synced');
+    const { base } = identityOf(files.segment(3));
+    files.segment(3).fill(0, 0, headerSize);
+    const wal = await expectContents(files, records.slice(0, base - 1));
+    expect(wal.recovery.findings).toMatchObject([{ case: 'C', segment: 3 }]);
+    expect(readdirSync(join(path(), 'quarantine'))).toHaveLength(2);
+  });
+});
+
 describe('a gap with valid frames behind it, after a power cut', () => {
   type Make = () => LogFiles;
   const gap = (): Piece => untouchedHole(40);
@@ -380,7 +407,7 @@ describe('a gap with valid frames behind it, after a power cut', () => {
 describe('a full segment with a damaged frame', () => {
   let scene: Scene;
   beforeAll(async () => {
-    scene = await makeScene('closed');
+    scene = await makeScene('closed', (wal) => wal.append('knows that all before it is durable'));
   });
 
   /** Damages the tenth frame of segment `id`; returns it with its sequence number. */
@@ -405,6 +432,20 @@ describe('a full segment with a damaged frame', () => {
     expect(wal.get(sequence - 1)).toBeDefined();
     const report = await wal.verify();
     expect(report).toMatchObject({ ok: false, findings: [{ case: 'D', ...place }] });
+  });
+
+  test.each([1, 2])('or with the bytes of another one in its place never reads as that one: segment %i', async (id) => {
+    const files = scene.files.copy();
+    const [one, two] = [files.frames(id)[3] as Frame, files.frames(id)[20] as Frame];
+    expect(one.length).toBe(two.length);
+    const segment = files.segment(id);
+    segment.copy(segment, two.offset, one.offset, one.offset + one.length);
+    const wal = await openLog(files);
+    const sequence = identityOf(segment).base + two.index;
+    const place = { segment: id, offset: two.offset, firstSequence: sequence };
+    expect(await expectWalError('WAL_CORRUPT', () => wal.get(sequence))).toMatchObject(place);
+    expect(await expectWalError('WAL_CORRUPT', () => Array.from(wal.read()))).toMatchObject(place);
+    expect((await wal.verify()).findings).toMatchObject([place]);
   });
 
   test.each([1, 2])('and a damaged seal is refused: segment %i', async (id) => {

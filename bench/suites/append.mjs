@@ -10,6 +10,11 @@ const rawFileBytes = 64 * 2 ** 20;
 
 export function cases(scale) {
   return [
+    {
+      name: 'pages of a new file, made ready',
+      unit: 'GB/s',
+      contenders: { raw: { trial: 'pages', bytes: 2 ** 30 * scale } },
+    },
     appendCase('append Buffer, 100 B', 'buffer', 100, 10_000_000 * scale, 0.8),
     appendCase('append Buffer, 1 KiB', 'buffer', 1024, 1_200_000 * scale, 0.8),
     appendCase('append string, 100 B', 'string', 100, 10_000_000 * scale),
@@ -30,6 +35,13 @@ function appendCase(name, input, bytes, count, ratio) {
 }
 
 export const trials = {
+  /** How fast one thread makes what is appended into; for long no log can be faster. */
+  pages({ bytes }, directory) {
+    const begin = performance.now();
+    raw.open(join(directory, 'raw'), bytes);
+    return { value: bytes / (performance.now() - begin) / 1e6 };
+  },
+
   async segwal({ input, bytes, count }, directory) {
     const records = input === 'string' ? sampleStrings(bytes) : sampleBuffers(bytes);
     const wal = await WalManager.open(directory);

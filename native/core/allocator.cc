@@ -73,8 +73,7 @@ bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
 
   const uint64_t end = std::min(target, begin + kWindowStep);
   lock.unlock();
-  // Fresh and zeroed extents read as zero: touching them is all that the window needs.
-  Status status = segment->mapping().Populate(begin, end - begin);
+  Status status = segment->PrepareWindow(begin, end);
   lock.lock();
   if (!status.ok()) {
     state_.Fail(Status(ErrorCode::kPoisoned,

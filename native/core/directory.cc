@@ -8,7 +8,7 @@ namespace {
 
 // wal.meta is one sector:
 //   0 u64 magic   8 u32 version   16 [16] log id   32 u64 segment size   40 u64 created at, µs   48 u64 first segment
-//   56 u64 its base sequence   508 u32 CRC32C of bytes 0 … 507
+//   56 u64 its base sequence   64 u64 durable sequence   508 u32 CRC32C of bytes 0 … 507
 constexpr uint64_t kMetaMagic = 0x0a1a'4d6c'7767'6573;  // "segwlM", then bytes that a text-mode transfer would mangle
 
 std::array<std::byte, kSectorSize> EncodeMeta(const LogMeta& meta) {
@@ -20,6 +20,7 @@ std::array<std::byte, kSectorSize> EncodeMeta(const LogMeta& meta) {
   Store(sector.data() + 40, meta.created_us);
   Store(sector.data() + 48, meta.first_segment);
   Store(sector.data() + 56, meta.first_sequence);
+  Store(sector.data() + 64, meta.durable_sequence);
   Store(sector.data() + kSectorChecksumOffset, Crc32c({sector.data(), kSectorChecksumOffset}));
   return sector;
 }
@@ -36,6 +37,7 @@ SectorState DecodeMeta(const std::byte* sector, LogMeta* meta, uint32_t* version
   meta->created_us = Load<uint64_t>(sector + 40);
   meta->first_segment = Load<uint64_t>(sector + 48);
   meta->first_sequence = Load<uint64_t>(sector + 56);
+  meta->durable_sequence = Load<uint64_t>(sector + 64);
   return SectorState::kValid;
 }
 

@@ -89,7 +89,7 @@ Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile
     Header header;
     SEGWAL_TRY(ReadHeader(file.id, &header));
     if (header.state != SectorState::kValid) continue;  // allocated ahead
-    if (!successor || sealed) {
+    if (!successor || sealed || header.identity.log_id != log_id_) {
       return Status::Corrupt("segment " + std::to_string(end_.segment + 1) + " is missing or does not follow segment " +
                                  std::to_string(end_.segment) + ": " + directory_.SegmentPath(end_.segment + 1),
                              {.segment = end_.segment + 1,
@@ -156,7 +156,7 @@ Status ReadOnlyLog::Adopt(const Header& header) {
 }
 
 Status ReadOnlyLog::Refresh() {
-  DropTruncated();
+  SEGWAL_TRY(DropTruncated());
   while (true) {
     const std::optional<Catalog::Entry> last = catalog_.Find(end_.segment);
     if (!last) return Status(ErrorCode::kTruncated, "the log was truncated past what this reader knew of it");
@@ -209,12 +209,22 @@ bool ReadOnlyLog::ReachedSuccessor(Header* next) const {
   return next->identity.base_sequence == end_.sequence + 1 && next->identity.log_id == log_id_;
 }
 
-void ReadOnlyLog::DropTruncated() {
+Status ReadOnlyLog::DropTruncated() {
   SectorState state = SectorState::kAbsent;
   LogMeta meta;
-  if (directory_.ReadMeta(&state, &meta).ok() && state == SectorState::kValid) {
-    catalog_.RemoveBefore(std::min(meta.first_segment, end_.segment));
+  if (!directory_.ReadMeta(&state, &meta).ok() || state != SectorState::kValid) return Status::Ok();
+  if (meta.first_segment <= end_.segment) {
+    catalog_.RemoveBefore(meta.first_segment);
+    return Status::Ok();
   }
+  // Everything that was known is gone: go on with the first segment that is kept.
+  Header first;
+  SEGWAL_TRY(ReadHeader(meta.first_segment, &first));
+  if (first.state != SectorState::kValid || first.identity.log_id != log_id_) {
+    return Status(ErrorCode::kTruncated, "the log was truncated past what this reader knew of it");
+  }
+  catalog_.Clear();
+  return Adopt(first);
 }
 
 std::unique_ptr<Appender> ReadOnlyLog::NewAppender() { return nullptr; }

@@ -55,7 +55,7 @@ class ReadOnlyLog final : public Log {
   Status Adopt(const Header& header);
   // Looks for what was appended, rotated and truncated since the last look.
   Status Refresh();
-  void DropTruncated();
+  Status DropTruncated();
   bool ReachedSuccessor(Header* next) const;
   uint64_t FirstSequence() const;
   Status LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files);

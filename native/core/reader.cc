@@ -44,8 +44,9 @@ Status Reader::Fill(ReadChunk* chunk) {
       next_item_ = 0;
       if (Exhausted()) break;
       Status status = filter_.reverse ? LoadBackward() : LoadForward();
-      if (!status.ok()) return chunk->count != 0 ? Status::Ok() : std::move(status);  // likewise: first what was read
-      continue;
+      if (status.ok()) continue;
+      items_.clear();  // backwards, they stand before the damage, on the far side of it
+      return chunk->count != 0 ? Status::Ok() : std::move(status);  // likewise: first what was read
     }
     if (!Emit(items_[next_item_], &used, chunk)) break;
     ++next_item_;

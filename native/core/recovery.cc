@@ -26,6 +26,7 @@ struct Candidate {
 struct Scanned {
   std::unique_ptr<Mapping> mapping;
   SegmentScan scan;
+  bool nothing_behind = false;  // no byte behind the first run was ever claimed
 };
 
 class Recovery {
@@ -45,6 +46,7 @@ class Recovery {
  private:
   // ---- what is there ----
   Status LoadFiles();
+  Status SetAside(const Candidate& candidate);
   Status LoadCandidate(const LogDirectory::SegmentFile& file, Candidate* candidate);
   Status PrepareNewLog();
   Status CheckSegments();
@@ -70,7 +72,7 @@ class Recovery {
   Status ApplyCut();
   Status Settle(size_t at);
   Status ZeroTail(const Candidate& segment, uint64_t offset);
-  Status RemoveFiles();
+  Status MoveFilesAway();
 
   struct Filler {
     size_t segment;
@@ -96,6 +98,7 @@ class Recovery {
   std::vector<Candidate> candidates_;  // by id; after CheckSegments: with an identity and without gaps
   std::vector<Scanned> scanned_;       // beside candidates_; empty for sealed ones
   std::vector<uint64_t> remove_;       // ids of files that hold nothing of this log any more
+  std::vector<uint64_t> quarantine_;   // ids of files that hold something nobody can read
   uint64_t proof_ = 0;                 // the highest sequence that something proves durable
 
   std::vector<Filler> fillers_;
@@ -104,6 +107,18 @@ class Recovery {
   std::optional<Cut> cut_;
   bool zero_tail_ = false;  // something that is not zero stands behind the end
 };
+
+// Whether the first run of valid frames is all that was ever written to the segment: the log was closed in order just there, or
+// the write pointer, which is exact as long as the machine has not been restarted, stands just there. Then neither frames
+// nor leavings of any can be behind it, and the rest of the file need not be read.
+bool NothingBehind(const Candidate& candidate, const SegmentScan& scan, const BootId& boot) {
+  const uint64_t end = scan.runs.empty() ? kSegmentHeaderSize : scan.runs[0].end;
+  const uint64_t count = scan.runs.empty() ? 0 : scan.runs[0].end_index;
+  if (!scan.runs.empty() && (scan.runs[0].offset != kSegmentHeaderSize || scan.runs[0].index != 0)) return false;
+  if (candidate.orderly_end == end) return true;
+  return boot != BootId{} && candidate.live.boot == boot && PointerOffset(candidate.live.pointer) == end &&
+         PointerCount(candidate.live.pointer) == count;
+}
 
 bool HasFrameFrom(const SegmentScan& scan, uint64_t offset) {
   return !scan.runs.empty() && scan.runs.back().offset >= offset;
@@ -120,6 +135,7 @@ Status Recovery::LoadFiles() {
   SEGWAL_TRY(directory_.List(&files, &strays));
   for (const std::string& stray : strays) Note("stray", 0, 0, 0, 0, 0, "left alone: " + stray);
   SEGWAL_TRY(directory_.ReadMeta(&meta_state_, &out_.meta));
+  if (meta_state_ == SectorState::kValid) proof_ = out_.meta.durable_sequence;
   for (const LogDirectory::SegmentFile& file : files) {
     Candidate candidate;
     SEGWAL_TRY(LoadCandidate(file, &candidate));
@@ -127,9 +143,30 @@ Status Recovery::LoadFiles() {
   }
   // Spares, allocated ahead and never activated, stand at the end. The next open makes its own.
   while (!candidates_.empty() && candidates_.back().lost()) {
-    remove_.push_back(candidates_.back().id);
+    SEGWAL_TRY(SetAside(candidates_.back()));
     candidates_.pop_back();
   }
+  return Status::Ok();
+}
+
+// A spare goes. What is not zero was written by somebody, and its identity never reached the disk or was lost since: it
+// cannot be read, but it is kept.
+Status Recovery::SetAside(const Candidate& candidate) {
+  std::unique_ptr<Mapping> mapping;
+  uint64_t used = 0;
+  if (candidate.file_size != 0) {
+    std::unique_ptr<File> file;
+    SEGWAL_TRY(platform_.Open(directory_.SegmentPath(candidate.id), OpenMode::kRead, &file));
+    SEGWAL_TRY(platform_.Map(std::move(file), candidate.file_size, false, &mapping));
+    used = FindNonZeroEnd(mapping->data(), std::min(candidate.file_size, kSegmentHeaderSize), candidate.file_size);
+  }
+  if (used <= kSegmentHeaderSize) {
+    remove_.push_back(candidate.id);
+    return Status::Ok();
+  }
+  quarantine_.push_back(candidate.id);
+  Note("C", candidate.id, kSegmentHeaderSize, used - kSegmentHeaderSize, 0, 0,
+       "a segment whose header never reached the disk: it went to quarantine");
   return Status::Ok();
 }
 
@@ -170,7 +207,8 @@ Status Recovery::PrepareNewLog() {
   SEGWAL_TRY(platform_.Random(out_.meta.log_id));
   out_.meta.segment_size = options_.segment_size != 0 ? options_.segment_size : kDefaultSegmentSize;
   out_.meta.created_us = platform_.Now();
-  return RemoveFiles();
+  SEGWAL_TRY(directory_.Create());
+  return MoveFilesAway();
 }
 
 Status Recovery::CheckSegments() {
@@ -274,13 +312,9 @@ Status Recovery::ScanUnsealed() {
     const uint64_t length = std::min(candidate.file_size, candidate.identity.segment_size);
     SEGWAL_TRY(platform_.Map(std::move(file), length, false, &scanned.mapping));
     const std::byte* data = scanned.mapping->data();
-    scanned.scan = ScanSegment(data, length, candidate.identity, candidate.orderly_end != 0);
-    const bool orderly =
-        candidate.orderly_end != 0 && !scanned.scan.runs.empty() && scanned.scan.runs[0].end == candidate.orderly_end;
-    const bool orderly_empty = candidate.orderly_end == kSegmentHeaderSize && scanned.scan.runs.empty();
-    if (candidate.orderly_end != 0 && !orderly && !orderly_empty) {
-      scanned.scan = ScanSegment(data, length, candidate.identity, false);
-    }
+    scanned.scan = ScanSegment(data, length, candidate.identity, true);
+    scanned.nothing_behind = NothingBehind(candidate, scanned.scan, boot_);
+    if (!scanned.nothing_behind) scanned.scan = ScanSegment(data, length, candidate.identity, false);
     proof_ = std::max(proof_, scanned.scan.proof);
   }
   return Status::Ok();
@@ -381,8 +415,11 @@ Status Recovery::DecideUnsealed(size_t at) {
     }
     if (later && same_boot) {  // B
       const uint64_t end = later_here ? runs[r].offset : PointerOffset(segment.live.pointer);
-      if (resumes <= due || end < offset + kFrameHeaderSize || end > length) {
-        return Damage(segment, offset, due, resumes, "the records behind a gap do not follow from those before it");
+      // A gap of 24 bytes was one record: a filler of more needs room for their number.
+      const uint64_t least = kFrameHeaderSize + (resumes - due > 1 ? kBatchHeaderSize : 0);
+      if (resumes <= due || end < offset + least || end > length) {
+        return Damage(segment, offset, due, resumes > due ? resumes - 1 : due,
+                      "the records behind a gap do not follow from those before it");
       }
       const auto count = static_cast<uint32_t>(resumes - due);
       fillers_.push_back({at, offset, static_cast<uint32_t>(end - offset), index, count});
@@ -394,7 +431,7 @@ Status Recovery::DecideUnsealed(size_t at) {
       --r;  // the run that the gap ended at comes next
       continue;
     }
-    uint64_t used = FindNonZeroEnd(data, std::min(offset, length), length);
+    uint64_t used = scanned_[at].nothing_behind ? offset : FindNonZeroEnd(data, std::min(offset, length), length);
     zero_tail_ = used > offset;
     // In the same boot the write pointer is exact: it tells of claims that left no trace in the file.
     if (same_boot) used = std::max(used, std::min(PointerOffset(segment.live.pointer), length));
@@ -420,12 +457,13 @@ void Recovery::CutAt(size_t at, uint64_t offset, uint64_t due, uint64_t dropped)
 
 Status Recovery::Apply() {
   const size_t last = ends_.size() - 1;
+  SEGWAL_TRY(directory_.Create());  // a log that lost an empty folder, as some copying tools lose it, gets it back
   if (cut_) SEGWAL_TRY(ApplyCut());
   for (size_t i = 0; i <= last; ++i) {
     if (!candidates_[i].seal) SEGWAL_TRY(Settle(i));
   }
   if (zero_tail_) SEGWAL_TRY(ZeroTail(candidates_[last], ends_[last]));
-  SEGWAL_TRY(RemoveFiles());
+  SEGWAL_TRY(MoveFilesAway());
   if (meta_state_ != SectorState::kValid) SEGWAL_TRY(directory_.WriteMeta(out_.meta));
 
   RecoveryReport& report = out_.report;
@@ -436,7 +474,7 @@ Status Recovery::Apply() {
   }
   report.segments = last + 1;
   report.clean = candidates_[last].orderly_end == ends_[last] && !zero_tail_ && fillers_.empty() &&
-                 !cut_.value_or(Cut{}).keep_what_follows;
+                 quarantine_.empty() && !cut_.value_or(Cut{}).keep_what_follows;
   out_.next_segment = candidates_[last].id + 1;
   if (!candidates_[last].seal) {
     const SegmentScan& scan = scanned_[last].scan;
@@ -542,7 +580,10 @@ Status Recovery::ZeroTail(const Candidate& segment, uint64_t offset) {
   return file->Sync();
 }
 
-Status Recovery::RemoveFiles() {
+Status Recovery::MoveFilesAway() {
+  for (uint64_t id : quarantine_) {
+    SEGWAL_TRY(directory_.QuarantineSegment(id, "Recovery found a segment without an identity: it cannot be read."));
+  }
   if (remove_.empty()) return Status::Ok();
   for (uint64_t id : remove_) {
     if (Status status = platform_.Remove(directory_.SegmentPath(id));

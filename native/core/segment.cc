@@ -45,12 +45,21 @@ Status Segment::Resume(Platform& platform, const LogDirectory& directory, const 
   segment->reset(new Segment(identity, std::move(mapping)));
   Segment& resumed = **segment;
   const uint64_t touched = std::min(end_offset + window, identity.segment_size);
-  SEGWAL_TRY(resumed.mapping_->Populate(end_offset, touched - end_offset));
+  resumed.fresh_ = false;
+  SEGWAL_TRY(resumed.PrepareWindow(end_offset, touched));
   resumed.window_end = touched;
   StoreOrderlyEnd(resumed.data(), identity, 0);
   StoreLive(resumed.data(), {MakePointer(end_offset, count), platform.CurrentBoot(), platform.ProcessId()});
   // Durable before the first append: a power cut must not leave an orderly end that describes an older log.
   return resumed.mapping_->Sync(0, kSegmentHeaderSize);
+}
+
+Status Segment::PrepareWindow(uint64_t begin, uint64_t end) {
+  SEGWAL_TRY(mapping_->Populate(begin, end - begin));
+  if (fresh_) return Status::Ok();
+  const uint64_t odd = FindNonZero(data(), begin, end);
+  std::memset(data() + odd, 0, end - odd);
+  return Status::Ok();
 }
 
 void Segment::Activate(uint64_t base_sequence, uint64_t created_us, const BootId& boot, uint32_t pid) {

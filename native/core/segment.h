@@ -28,8 +28,12 @@ class Segment {
   // counts as absent until Activate. Name and size are durable when it returns. Leaves no file behind when it fails.
   static Status Create(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                        uint64_t window, std::unique_ptr<Segment>* segment);
-  // Takes up a recovered segment: its frames end at `end_offset` and hold `count` sequence numbers. Everything behind
-  // the end is zero; the `window` bytes there are touched.
+  // Makes [begin, end) present, writable and zero, for claims to be made there. A fresh segment is zero already; what was
+  // taken up again is looked at, for nobody has read it since it was written.
+  Status PrepareWindow(uint64_t begin, uint64_t end);
+
+  // Takes up a recovered segment: its frames end at `end_offset` and hold `count` sequence numbers. No frame stands behind
+  // that; the `window` bytes there are prepared.
   static Status Resume(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                        uint64_t end_offset, uint64_t count, uint64_t window, std::unique_ptr<Segment>* segment);
 
@@ -67,6 +71,7 @@ class Segment {
   std::atomic<uint64_t>* pointer_;
   SegmentIdentity identity_;
   uint32_t salt_checksum_;
+  bool fresh_ = true;  // created by this process
   // A cache line of its own: read on every append, written a few times per segment.
   alignas(64) std::atomic<uint64_t> limit_{0};
 };

@@ -38,7 +38,6 @@ Status WritableLog::OpenAndRecover() {
   if (recovered.is_new && !options_.create) {
     return Status(ErrorCode::kNotFound, directory.root() + " holds no log, and create is false");
   }
-  if (!recovered.is_new) SEGWAL_TRY(directory.Create());  // a log that lost an empty folder gets it back
   recovery_ = std::move(recovered.report);
   meta_ = recovered.meta;
   state_.max_frame_size = meta_.segment_size - kSegmentHeaderSize;
@@ -193,12 +192,20 @@ Status WritableLog::Close() {
 
 void WritableLog::Abandon() { static_cast<void>(Shut(Status::Ok(), false)); }
 
+Status WritableLog::Finish() {
+  SEGWAL_TRY(syncer_->Finish());
+  meta_.durable_sequence = walk_->Advance().sequence;
+  // A proof more, for the case that the last segment gets lost. On a full disk the log is no less durable without it.
+  static_cast<void>(state_.directory.WriteMeta(meta_));
+  return Status::Ok();
+}
+
 Status WritableLog::Shut(Status status, bool orderly) {
   uint64_t spare_id = 0;
   if (allocator_) {
     allocator_->Stop();
     syncer_->Stop();
-    if (orderly && status.ok()) status = syncer_->Finish();
+    if (orderly && status.ok()) status = Finish();
     const std::lock_guard lock(state_.mutex);
     state_.Fail(Status(ErrorCode::kClosed, "the log is closed"));
     if (state_.spare) spare_id = state_.spare->id();

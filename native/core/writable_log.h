@@ -46,6 +46,7 @@ class WritableLog final : public Log {
   void Abandon() override;
 
  private:
+  Status Finish();
   Status Shut(Status status, bool orderly);
 
   const LogOptions options_;

@@ -61,6 +61,13 @@ std::vector<std::string> DataOf(Log& log, const ReadFilter& filter) {
   return data;
 }
 
+// A test that failed may have left something behind that would hold up its end, or look at what is gone.
+TestLog::~TestLog() {
+  platform_.Watch(nullptr);
+  platform_.WatchCoarseClock(nullptr);
+  platform_.Release();
+}
+
 Status TestLog::TryOpen(const LogOptions& options) { return Log::Open(platform_, path(), options, &log_); }
 
 void TestLog::Open(const LogOptions& options) { ASSERT_OK(TryOpen(options)); }

@@ -45,6 +45,11 @@ class TestLog {
 
   static LogOptions Options() { return {.segment_size = kSegmentSize, .sync_delay_us = 0}; }
 
+  TestLog() = default;
+  ~TestLog();
+  TestLog(const TestLog&) = delete;
+  TestLog& operator=(const TestLog&) = delete;
+
   FaultPlatform& platform() { return platform_; }
   const std::string& path() const { return directory_.path(); }
   LogDirectory layout() { return LogDirectory(platform_, path()); }

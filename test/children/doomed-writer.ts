@@ -1,8 +1,9 @@
 // A process that appends as fast as it can until it is killed, from one thread or several, and notes in a file what it has
 // been told (test/helpers/appends.ts).
+import { once } from 'node:events';
 import { openSync, writeSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { Worker, isMainThread, workerData } from 'node:worker_threads';
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 
 import { WalError, WalManager } from '../../lib';
 import { Acknowledgements, makeAppend, randomFrom } from '../helpers/appends';
@@ -15,13 +16,17 @@ interface Task {
   segmentSize: number;
 }
 
-async function write({ directory, notes, life, threads, segmentSize }: Task, thread: number): Promise<void> {
+async function write(
+  { directory, notes, life, threads, segmentSize }: Task,
+  thread: number,
+  ready: () => unknown,
+): Promise<void> {
   const random = randomFrom(life * 31 + thread);
   const sync = (['immediate', 'batch', 'async'] as const)[life % 3];
   const wal = await WalManager.open(directory, { segmentSize, sync });
   const file = openSync(notes, 'r+');
   const note = Buffer.alloc(Acknowledgements.bytesPerThread);
-  if (thread === 0) console.log('open');
+  await ready();
   for (let turn = 0; ; turn++) {
     const sequence = append(wal, makeAppend({ life, thread, turn }));
     note.writeBigUInt64LE(BigInt(turn + 1));
@@ -56,9 +61,15 @@ function append(wal: WalManager, { records, batch }: ReturnType<typeof makeAppen
 
 if (isMainThread) {
   const task = JSON.parse(process.argv[2] ?? '') as Task;
-  for (let thread = 1; thread < task.threads; thread++) new Worker(__filename, { workerData: { task, thread } });
-  void write(task, 0);
+  const others = Array.from({ length: task.threads - 1 }, (_, i) => {
+    return new Worker(__filename, { workerData: { task, thread: i + 1 } });
+  });
+  const allReady = Promise.all(others.map((worker) => once(worker, 'message')));
+  void write(task, 0, async () => {
+    await allReady;
+    console.log('open');
+  });
 } else {
   const { task, thread } = workerData as { task: Task; thread: number };
-  void write(task, thread);
+  void write(task, thread, () => parentPort?.postMessage('ready'));
 }

@@ -28,36 +28,46 @@ export interface Append {
 
 export const mostRecordsOfAnAppend = 20;
 
-const fillerPool = Buffer.from(Array.from({ length: 8192 }, (_, i) => 97 + ((i * 7919) % 26)));
+/**
+ * Of each thread. A long record takes long to write: time for other threads to go on behind its claim. Those of the third
+ * need segments that are larger than the smallest.
+ */
+const longRecords = [
+  { often: 0.02, longest: 5000 },
+  { often: 0.2, longest: 20_000 },
+  { often: 0.5, longest: 100_000 },
+];
 
-export function makeAppend({ life, thread, turn }: Author): Append {
+const fillerPool = Buffer.from(Array.from({ length: 102_048 }, (_, i) => 97 + ((i * 7919) % 26)));
+
+export function makeAppend(author: Author): Append {
+  const { life, thread, turn } = author;
   const random = randomFrom(
     Math.imul(life, 0x9e3779b1) ^ Math.imul(thread + 1, 0x85ebca6b) ^ Math.imul(turn, 0xc2b2ae35),
   );
-  const batch = random() < 0.1;
-  const count = batch ? 1 + Math.floor(random() * mostRecordsOfAnAppend) : 1;
-  const records = Array.from({ length: count }, (_, i) => {
-    const length = random() < 0.02 ? random() * 5000 : random() * 150;
+  const filler = (longest: number): Buffer => {
     const start = Math.floor(random() * 2048);
-    const filler = fillerPool.subarray(start, start + length);
-    return {
-      data: Buffer.concat([Buffer.from(`${life} ${thread} ${turn} ${i} `), filler]),
-      kind: Math.floor(random() * 256),
-      key: random() < 0.3 ? `key ${turn % 5}` : null,
-    };
-  });
+    return fillerPool.subarray(start, start + random() * longest);
+  };
+  const { often, longest } = longRecords[thread] ?? { often: 0, longest: 0 };
+  const long = random() < often;
+  const batch = long || random() < 0.1;
+  const count = batch && !long ? 1 + Math.floor(random() * mostRecordsOfAnAppend) : 1;
+  const records = Array.from({ length: count }, () => ({
+    data: filler(150),
+    kind: Math.floor(random() * 256),
+    key: random() < 0.3 ? `key ${turn % 5}` : null,
+  }));
+  const first = records[0] as Append['records'][0];
+  first.data = Buffer.concat([Buffer.from(`${life} ${thread} ${turn} `), first.data]);
+  if (long) records.push({ data: filler(longest), kind: 0, key: null });
   return { records, batch };
 }
 
-/** Whose record that is, and which of its append. */
-export function parseAuthor(data: Buffer): Author & { place: number } {
-  const [life, thread, turn, place] = data.subarray(0, 60).toString('latin1').split(' ', 4).map(Number) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  return { life, thread, turn, place };
+/** Whose append begins with a record that has this data. */
+export function parseAuthor(data: Buffer): Author {
+  const [life, thread, turn] = data.subarray(0, 60).toString('latin1').split(' ', 3).map(Number);
+  return { life: life ?? NaN, thread: thread ?? NaN, turn: turn ?? NaN };
 }
 
 /**

@@ -63,6 +63,8 @@ export interface Meta {
   created: number;
   firstSegment: number;
   firstSequence: number;
+  /** The last record at the last orderly close. */
+  durableSequence: number;
 }
 
 export function encodeMeta(meta: Meta): Buffer {
@@ -75,6 +77,7 @@ export function encodeMeta(meta: Meta): Buffer {
     u64(meta.created),
     u64(meta.firstSegment),
     u64(meta.firstSequence),
+    u64(meta.durableSequence),
   );
 }
 
@@ -88,6 +91,7 @@ export function decodeMeta(bytes: Buffer): Meta | undefined {
     created: number64(bytes, 40),
     firstSegment: number64(bytes, 48),
     firstSequence: number64(bytes, 56),
+    durableSequence: number64(bytes, 64),
   };
 }
 
@@ -229,8 +233,8 @@ export function readLive(segment: Buffer): Live {
   };
 }
 
-export function writePointer(segment: Buffer, end: number, records: number): void {
-  u64(BigInt(end / 8) | (BigInt(records) << 32n)).copy(segment, liveAt);
+export function writePointer(segment: Buffer, { end, records, sealed }: Omit<Live, 'boot' | 'pid'>): void {
+  u64(BigInt(end / 8) | (BigInt(records) << 32n) | (BigInt(sealed) << 63n)).copy(segment, liveAt);
 }
 
 export function writeOwner(segment: Buffer, boot: Buffer, pid: number): void {

@@ -104,7 +104,14 @@ export function handmade(segments: readonly Piece[][], options: HandmadeOptions 
   const { boot = otherBoot, sealed = [], firstSegment = 1, firstSequence = 1, salts = [] } = options;
   const logId = randomBytes(16);
   const files = LogFiles.of({
-    [metaName]: encodeMeta({ logId, segmentSize: smallSegment, created, firstSegment, firstSequence }),
+    [metaName]: encodeMeta({
+      logId,
+      segmentSize: smallSegment,
+      created,
+      firstSegment,
+      firstSequence,
+      durableSequence: 0,
+    }),
   });
   const records: PlainRecord[] = [];
   const offsets: number[][] = [];
@@ -129,7 +136,7 @@ export function handmade(segments: readonly Piece[][], options: HandmadeOptions 
       index += frame.count;
       return place;
     });
-    writePointer(segment, offset, index);
+    writePointer(segment, { end: offset, records: index, sealed: i + 1 < segments.length });
     if (sealed.includes(id)) {
       const times = { earliest: created + headerSize, latest: created + offset };
       writeSeal(segment, salt, { end: offset, records: index, last: base + index - 1, ...times });

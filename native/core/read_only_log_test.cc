@@ -1,0 +1,226 @@
+// Another process's view of a log: it takes no lock, changes nothing, and follows the writer wherever that goes.
+#include "core/read_only_log.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "testing/assertions.h"
+#include "testing/files.h"
+#include "testing/process_resources.h"
+#include "testing/test_log.h"
+
+namespace segwal {
+namespace {
+
+class ReadOnlyLogTest : public testing::Test {
+ protected:
+  static LogOptions ReadOnly() { return {.read_only = true}; }
+
+  Status TryFollow() { return Log::Open(platform_, log_.path(), ReadOnly(), &follower_); }
+  void Follow() { ASSERT_OK(TryFollow()); }
+  std::vector<std::string> Seen() { return DataOf(*follower_); }
+
+  using Texts = std::vector<std::string>;
+  TestLog log_;
+  FaultPlatform platform_;
+  std::shared_ptr<Log> follower_;
+};
+
+TEST_F(ReadOnlyLogTest, SeesWhatIsThere) {
+  log_.Open();
+  log_.Append("one");
+  log_.AppendBatch({"two", "three"});
+  Follow();
+  EXPECT_EQ(Seen(), (Texts{"one", "two", "three"}));
+  EXPECT_TRUE(follower_->read_only());
+  EXPECT_EQ(follower_->segment_size(), TestLog::kSegmentSize);
+  EXPECT_EQ(follower_->first_sequence(), 1u);
+  EXPECT_EQ(follower_->last_sequence(), 3u);
+  EXPECT_EQ(follower_->recovery().records, 3u);
+}
+
+TEST_F(ReadOnlyLogTest, SeesMoreWheneverItLooks) {
+  log_.Open();
+  Follow();
+  EXPECT_EQ(follower_->last_sequence(), 0u);
+  log_.Append("one");
+  EXPECT_EQ(Seen(), (Texts{"one"}));
+  log_.Append("two");
+  EXPECT_EQ(follower_->last_sequence(), 2u);
+  EXPECT_EQ(Seen(), (Texts{"one", "two"}));
+}
+
+TEST_F(ReadOnlyLogTest, DoesNotSeeWhatIsBeingWritten) {
+  log_.Open();
+  log_.Append("one");
+  Follow();
+  log_.platform().WatchCoarseClock([&] { EXPECT_EQ(follower_->last_sequence(), 1u); });
+  log_.Append("two");
+  EXPECT_EQ(follower_->last_sequence(), 2u);
+}
+
+TEST_F(ReadOnlyLogTest, FollowsAcrossRotation) {
+  log_.Open();
+  log_.AppendQuarters(1, 2);
+  Follow();
+  for (uint64_t sequence = 3; sequence <= 14; ++sequence) {
+    log_.AppendQuarters(sequence, sequence);
+    EXPECT_EQ(follower_->last_sequence(), sequence);
+  }
+  EXPECT_EQ(Seen().size(), 14u);
+  EXPECT_EQ(follower_->Segments().size(), 4u);
+  EXPECT_EQ(Seen().back(), TestLog::QuarterRecord(14));
+}
+
+TEST_F(ReadOnlyLogTest, FollowsAcrossTruncation) {
+  log_.Open();
+  log_.AppendQuarters(1, 14);
+  Follow();
+  EXPECT_EQ(Seen().size(), 14u);
+  ASSERT_OK(log_->TruncateBefore(9));
+  EXPECT_EQ(Seen().size(), 6u);
+  EXPECT_EQ(follower_->first_sequence(), 9u);
+  log_.AppendQuarters(15, 20);
+  EXPECT_EQ(follower_->last_sequence(), 20u);
+}
+
+TEST_F(ReadOnlyLogTest, IsNotLeftBehindWhenEverythingThatItKnewIsTruncated) {
+  log_.Open();
+  log_.AppendQuarters(1, 2);
+  Follow();
+  EXPECT_EQ(follower_->last_sequence(), 2u);
+  log_.AppendQuarters(3, 14);
+  ASSERT_OK(log_->TruncateBefore(13));
+  EXPECT_EQ(Seen().size(), 2u);
+  EXPECT_EQ(follower_->first_sequence(), 13u);
+  EXPECT_EQ(follower_->last_sequence(), 14u);
+  log_.AppendQuarters(15, 20);
+  EXPECT_EQ(follower_->last_sequence(), 20u);
+}
+
+TEST_F(ReadOnlyLogTest, FollowsAWriterThatNeverStops) {
+  log_.Open({.segment_size = TestLog::kSegmentSize, .sync_delay_us = 200});
+  Follow();
+  std::thread writer([&] {
+    for (uint64_t i = 1; i <= 3000; ++i) log_.Append(std::to_string(i) + std::string(i % 400, '.'));
+  });
+  uint64_t seen = 0;
+  while (seen < 3000) {
+    for (const TestRecord& record : RecordsOf(*follower_, {.from = seen + 1})) {
+      ASSERT_EQ(record.sequence, ++seen);
+      ASSERT_EQ(record.data, std::to_string(seen) + std::string(seen % 400, '.'));
+    }
+  }
+  writer.join();
+}
+
+TEST_F(ReadOnlyLogTest, KnowsWhatIsDurableAsFarAsItIsProven) {
+  log_.Open();
+  log_.Append("one");
+  log_.Append("two");
+  Follow();
+  EXPECT_EQ(follower_->durable_sequence(), 0u);
+  log_.Sync();
+  EXPECT_EQ(follower_->last_sequence(), 2u);
+  EXPECT_EQ(follower_->durable_sequence(), 2u);
+}
+
+TEST_F(ReadOnlyLogTest, RefusesEverythingThatWrites) {
+  log_.Open();
+  log_.Append("one");
+  Follow();
+  EXPECT_EQ(follower_->NewAppender(), nullptr);
+  EXPECT_CODE(follower_->Rotate(), kReadOnly);
+  EXPECT_CODE(follower_->TruncateBefore(1), kReadOnly);
+  EXPECT_CODE(follower_->RequestDurable(1), kReadOnly);
+  EXPECT_CODE(follower_->WaitDurable(1), kReadOnly);
+}
+
+TEST_F(ReadOnlyLogTest, ChangesNothing) {
+  log_.Open();
+  for (const char* data : {"one", "two", "three", "four"}) log_.Append(data);
+  log_.Kill();
+  log_.Edit(1, [](SegmentFile& segment) { segment.Claim(3); });
+  const auto before = SnapshotOf(log_.path());
+  Follow();
+  EXPECT_EQ(Seen(), (Texts{"one", "two"})) << "the longest valid prefix";
+  EXPECT_OK(follower_->Close());
+  EXPECT_TRUE(SnapshotOf(log_.path()) == before);
+}
+
+TEST_F(ReadOnlyLogTest, ThereIsNoneWhereThereIsNoLog) {
+  EXPECT_CODE(TryFollow(), kNotFound);
+  EXPECT_TRUE(NamesIn(log_.path()).empty());
+  EXPECT_CODE(Log::Open(platform_, log_.path() + "/missing", ReadOnly(), &follower_), kNotFound);
+}
+
+TEST_F(ReadOnlyLogTest, TellsDamage) {
+  log_.Open();
+  log_.AppendQuarters(1, 14);
+  log_.Sync();
+  log_.Kill();
+  std::filesystem::remove(log_.SegmentPath(2));
+  EXPECT_CODE(TryFollow(), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, TellsWhenADurableRecordCannotBeRead) {
+  log_.Open();
+  for (int i = 1; i <= 5; ++i) log_.Append("record");
+  log_.Sync();
+  log_.Kill();
+  log_.Edit(1, [](SegmentFile& segment) { segment.Flip(3); });
+  const Status status = TryFollow();
+  EXPECT_CODE(status, kCorrupt);
+  EXPECT_EQ(status.location().first_sequence, 3u);
+  EXPECT_EQ(status.location().last_sequence, 5u);
+}
+
+TEST_F(ReadOnlyLogTest, RefusesSegmentsOfANewerVersionAndOfAnotherLog) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Kill();
+  log_.Edit(2, [](SegmentFile& segment) { Store(segment.data() + 8, kFormatVersion + 1); });
+  EXPECT_CODE(TryFollow(), kUnsupportedVersion);
+  TestLog other;
+  other.Open();
+  other.AppendQuarters(1, 6);
+  other.Kill();
+  WriteFile(log_.SegmentPath(2), ReadFile(other.SegmentPath(2)));
+  EXPECT_CODE(TryFollow(), kCorrupt);
+  WriteFile(log_.SegmentPath(2), ReadFile(log_.SegmentPath(1)));
+  EXPECT_CODE(TryFollow(), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, AnotherSegmentSizeIsAMistakeOfTheCaller) {
+  log_.Open();
+  EXPECT_CODE(Log::Open(platform_, log_.path(), {.segment_size = 2 * TestLog::kSegmentSize, .read_only = true}, &follower_),
+              kSegmentSizeMismatch);
+}
+
+TEST_F(ReadOnlyLogTest, VerifiesWhatItSees) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  Follow();
+  VerifyReport report;
+  EXPECT_OK(follower_->Verify([] { return false; }, &report));
+  EXPECT_TRUE(report.ok);
+  EXPECT_EQ(report.records, 6u);
+}
+
+TEST_F(ReadOnlyLogTest, NothingIsLeftWhenItIsClosed) {
+  if (!ProcessResources::CanBeCounted()) GTEST_SKIP() << "needs /proc";
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Kill();
+  const ProcessResources before = ProcessResources::Of(log_.path());
+  Follow();
+  EXPECT_EQ(Seen().size(), 6u);
+  EXPECT_OK(follower_->Close());
+  EXPECT_OK(follower_->Close());
+  EXPECT_EQ(ProcessResources::Of(log_.path()), before);
+}
+
+}  // namespace
+}  // namespace segwal
