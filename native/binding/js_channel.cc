@@ -35,14 +35,12 @@ std::shared_ptr<JsChannel> JsChannel::Open(Napi::Env env) {
 }
 
 void JsChannel::Post(Task task) {
-  auto owned = std::make_unique<Task>(std::move(task));
+  auto* const owned = new Task(std::move(task));  // CallTask deletes it
   const std::lock_guard lock(mutex_);
-  if (open_ && napi_call_threadsafe_function(function_, owned.get(), napi_tsfn_nonblocking) == napi_ok) {
-    static_cast<void>(owned.release());  // CallTask deletes it
-    return;
-  }
+  if (open_ && napi_call_threadsafe_function(function_, owned, napi_tsfn_nonblocking) == napi_ok) return;
   open_ = false;
   orphans_.push_back(std::move(*owned));
+  delete owned;
 }
 
 void JsChannel::DropOrphans() {

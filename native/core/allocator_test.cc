@@ -13,7 +13,8 @@
 namespace segwal {
 namespace {
 
-// ---- the window -------------------------------------------------------------------------------------------------------
+// ---- the window
+// -------------------------------------------------------------------------------------------------------
 
 class WindowTest : public testing::Test {
  protected:
@@ -77,7 +78,8 @@ TEST_F(WindowTest, ThatCannotBeTouchedPoisonsTheLog) {
   EXPECT_TRUE(Mentions(appender.failure(), "bad block"));
 }
 
-// ---- the spare --------------------------------------------------------------------------------------------------------
+// ---- the spare
+// --------------------------------------------------------------------------------------------------------
 
 class SpareTest : public testing::Test {
  protected:

@@ -86,8 +86,9 @@ TEST_F(AppenderTest, AppendsPackedRecordsAsTheSameBatch) {
   const std::vector<uint32_t> offsets{2, 5, 5, 9};
   EXPECT_EQ(appender_.AppendPacked({.buffer = BytesOf("..onetwo!.."), .offsets = offsets, .kind = 9}), 100u);
   EXPECT_EQ(appender_.AppendPacked({.buffer = BytesOf("..onetwo!.."), .offsets = offsets, .key = BytesOf("k")}), 103u);
-  EXPECT_EQ(RecordsIn(FrameOf(*parts_.current(), 1)),
-            (std::vector<TestRecord>{{0, "one", std::nullopt, 9}, {1, "", std::nullopt, 9}, {2, "two!", std::nullopt, 9}}));
+  EXPECT_EQ(
+      RecordsIn(FrameOf(*parts_.current(), 1)),
+      (std::vector<TestRecord>{{0, "one", std::nullopt, 9}, {1, "", std::nullopt, 9}, {2, "two!", std::nullopt, 9}}));
   EXPECT_EQ(RecordsIn(FrameOf(*parts_.current(), 2)),
             (std::vector<TestRecord>{{3, "one", "k", 0}, {4, "", "k", 0}, {5, "two!", "k", 0}}));
 }
@@ -132,7 +133,8 @@ TEST_F(AppenderTest, AFrameHasItsTimeAndAClockSetBackDoesNotWrap) {
   EXPECT_EQ(FrameOf(*parts_.current(), 2).time_us, 0u);
 }
 
-// ---- claims -----------------------------------------------------------------------------------------------------------
+// ---- claims
+// -----------------------------------------------------------------------------------------------------------
 
 TEST_F(AppenderTest, TheClaimStandsInTheFileUntilTheFrameIsCommitted) {
   const Segment& segment = *parts_.current();
@@ -237,7 +239,8 @@ TEST_F(AppenderTest, OnceTheLogHasFailedEveryAppendSaysWhy) {
   EXPECT_EQ(Appender(parts_.state()).AppendBatch(std::vector{RecordOf("x")}), 0u);
 }
 
-// ---- many threads -------------------------------------------------------------------------------------------------------
+// ---- many threads
+// -------------------------------------------------------------------------------------------------------
 
 // What thread `thread` appends as its n-th record: its size and content tell both.
 std::string RecordOfThread(int thread, int n) {

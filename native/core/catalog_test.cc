@@ -13,7 +13,8 @@
 namespace segwal {
 namespace {
 
-// ---- the index --------------------------------------------------------------------------------------------------------
+// ---- the index
+// --------------------------------------------------------------------------------------------------------
 
 class SegmentIndexTest : public testing::Test {
  protected:
@@ -71,7 +72,8 @@ TEST_F(SegmentIndexTest, GoesAsFarAsItCan) {
   ExpectUseful(count_ - 1);
 }
 
-// ---- entries ----------------------------------------------------------------------------------------------------------
+// ---- entries
+// ----------------------------------------------------------------------------------------------------------
 
 class CatalogTest : public testing::Test {
  protected:
@@ -84,7 +86,9 @@ class CatalogTest : public testing::Test {
   static Seal SealOf(uint64_t base, uint64_t count) {
     return {.end_offset = kSegmentHeaderSize + count * 24, .record_count = count, .last_sequence = base + count - 1};
   }
-  void AddSealed(uint64_t id, uint64_t base, uint64_t count) { catalog_.AddSealed(Identity(id, base), SealOf(base, count)); }
+  void AddSealed(uint64_t id, uint64_t base, uint64_t count) {
+    catalog_.AddSealed(Identity(id, base), SealOf(base, count));
+  }
 
   TemporaryDirectory temporary_;
   FaultPlatform platform_;
@@ -155,7 +159,8 @@ TEST_F(CatalogTest, DescribesSealedAndGrowingSegments) {
   EXPECT_EQ(infos[1].capacity, kMinSegmentSize);
 }
 
-// ---- views ------------------------------------------------------------------------------------------------------------
+// ---- views
+// ------------------------------------------------------------------------------------------------------------
 
 TEST_F(CatalogTest, AViewIsMappedOnceForAllWhoLook) {
   WriteFile(directory_.SegmentPath(1), std::vector<std::byte>(kMinSegmentSize));

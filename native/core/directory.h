@@ -18,8 +18,8 @@ struct LogMeta {
   uint64_t created_us = 0;
   uint64_t first_segment = 1;   // lower ids were deleted on purpose
   uint64_t first_sequence = 1;  // base_sequence of first_segment
-  // The last record at the last orderly close, all durable. Proof that stands outside the segments: without it the loss of
-  // the whole last segment would look like a log that ends before it.
+  // The last record at the last orderly close, all durable. Proof that stands outside the segments: without it the loss
+  // of the whole last segment would look like a log that ends before it.
   uint64_t durable_sequence = 0;
 };
 

@@ -66,7 +66,8 @@ TEST(SegmentNameTest, OtherNamesAreNone) {
 }
 
 TEST_F(DirectoryTest, IsCreatedWithItsParentsAndFolders) {
-  EXPECT_EQ(NamesIn(directory_.root()), (std::vector<std::string>{"checkpoints", "metadata", "quarantine", "segments"}));
+  EXPECT_EQ(NamesIn(directory_.root()),
+            (std::vector<std::string>{"checkpoints", "metadata", "quarantine", "segments"}));
   EXPECT_OK(directory_.Create());
   EXPECT_OK(directory_.Exists());
 }

@@ -336,12 +336,8 @@ class FrameTest : public testing::Test {
 
   Bytes bytes_;
   Frame frame_;
-  const TestFrame sound_{.index = 5,
-                         .synced = 4,
-                         .time_us = (uint64_t{1} << 48) - 2,
-                         .kind = 200,
-                         .flags = 0,
-                         .payload = "hello, log"};
+  const TestFrame sound_{
+      .index = 5, .synced = 4, .time_us = (uint64_t{1} << 48) - 2, .kind = 200, .flags = 0, .payload = "hello, log"};
 };
 
 TEST_F(FrameTest, EveryFieldComesBack) {
@@ -439,7 +435,8 @@ TEST_F(FrameTest, PeekLooksAtPlaceAndLengthOnly) {
   EXPECT_FALSE(FrameChecksumHolds(bytes_.data(), kSegmentHeaderSize, SaltChecksum(SomeIdentity().salt), frame_));
 }
 
-// ---- the shape of payloads, the checksum being right ------------------------------------------------------------------
+// ---- the shape of payloads, the checksum being right
+// ------------------------------------------------------------------
 
 TEST_F(FrameTest, AKeyFitsIntoItsFrame) {
   EXPECT_EQ(CheckShape(kFlagKey, U16(3) + "key"), FrameState::kValid);
@@ -515,7 +512,8 @@ TEST_F(FillerTest, HoldsNoRecord) {
   EXPECT_FALSE(records.Next(&record));
 }
 
-// ---- records ----------------------------------------------------------------------------------------------------------
+// ---- records
+// ----------------------------------------------------------------------------------------------------------
 
 std::string Text(ByteView bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
@@ -547,8 +545,9 @@ TEST_F(FrameTest, ARecordMayHaveAKeyAndAnEmptyKeyIsOne) {
 
 TEST_F(FrameTest, ABatchIsManyRecords) {
   const std::string long_key(300, 'k');
-  ASSERT_EQ(CheckShape(kFlagBatch, U32(3) + BatchRecord("one", 1) + BatchRecord("", 2, "") + BatchRecord("3", 3, long_key)),
-            FrameState::kValid);
+  ASSERT_EQ(
+      CheckShape(kFlagBatch, U32(3) + BatchRecord("one", 1) + BatchRecord("", 2, "") + BatchRecord("3", 3, long_key)),
+      FrameState::kValid);
   FrameRecords records(frame_);
   RecordView record;
   ASSERT_TRUE(records.Next(&record));

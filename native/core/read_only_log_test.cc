@@ -195,8 +195,9 @@ TEST_F(ReadOnlyLogTest, RefusesSegmentsOfANewerVersionAndOfAnotherLog) {
 
 TEST_F(ReadOnlyLogTest, AnotherSegmentSizeIsAMistakeOfTheCaller) {
   log_.Open();
-  EXPECT_CODE(Log::Open(platform_, log_.path(), {.segment_size = 2 * TestLog::kSegmentSize, .read_only = true}, &follower_),
-              kSegmentSizeMismatch);
+  EXPECT_CODE(
+      Log::Open(platform_, log_.path(), {.segment_size = 2 * TestLog::kSegmentSize, .read_only = true}, &follower_),
+      kSegmentSizeMismatch);
 }
 
 TEST_F(ReadOnlyLogTest, VerifiesWhatItSees) {

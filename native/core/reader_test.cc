@@ -122,8 +122,7 @@ TEST_F(ReaderTest, ReadsOneSegmentWhenAskedTo) {
   log_.AppendQuarters(1, 10);
   EXPECT_EQ(Read({.segment = 2}).size(), 4u);
   EXPECT_EQ(Read({.segment = 2})[0], TestLog::QuarterRecord(5));
-  EXPECT_EQ(Read({.reverse = true, .segment = 3}),
-            (Texts{TestLog::QuarterRecord(10), TestLog::QuarterRecord(9)}));
+  EXPECT_EQ(Read({.reverse = true, .segment = 3}), (Texts{TestLog::QuarterRecord(10), TestLog::QuarterRecord(9)}));
   std::unique_ptr<Reader> reader;
   EXPECT_CODE(log_->NewReader({.segment = 9}, &reader), kNotFound);
 }
@@ -152,7 +151,8 @@ TEST_F(ReaderTest, FillersHaveNoRecords) {
   EXPECT_TRUE(Read({.from = 2, .to = 3}).empty());
 }
 
-// ---- chunks -----------------------------------------------------------------------------------------------------------
+// ---- chunks
+// -----------------------------------------------------------------------------------------------------------
 
 TEST_F(ReaderTest, ChunksAreFilledOneAfterTheOther) {
   AppendNumbers(500);
@@ -205,7 +205,8 @@ TEST_F(ReaderTest, AClosedReaderReturnsNothing) {
   EXPECT_EQ(chunk.count, 0u);
 }
 
-// ---- against a model ----------------------------------------------------------------------------------------------------
+// ---- against a model
+// ----------------------------------------------------------------------------------------------------
 
 class ReaderModelTest : public ReaderTest {
  protected:
@@ -304,7 +305,8 @@ TEST_F(ReaderTest, ReadsWhileOthersAppend) {
   writer.join();
 }
 
-// ---- damage and truncation --------------------------------------------------------------------------------------------
+// ---- damage and truncation
+// --------------------------------------------------------------------------------------------
 
 class DamagedReaderTest : public ReaderTest {
  protected:

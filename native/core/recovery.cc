@@ -108,9 +108,9 @@ class Recovery {
   bool zero_tail_ = false;  // something that is not zero stands behind the end
 };
 
-// Whether the first run of valid frames is all that was ever written to the segment: the log was closed in order just there, or
-// the write pointer, which is exact as long as the machine has not been restarted, stands just there. Then neither frames
-// nor leavings of any can be behind it, and the rest of the file need not be read.
+// Whether the first run of valid frames is all that was ever written to the segment: the log was closed in order just
+// there, or the write pointer, which is exact as long as the machine has not been restarted, stands just there. Then
+// neither frames nor leavings of any can be behind it, and the rest of the file need not be read.
 bool NothingBehind(const Candidate& candidate, const SegmentScan& scan, const BootId& boot) {
   const uint64_t end = scan.runs.empty() ? kSegmentHeaderSize : scan.runs[0].end;
   const uint64_t count = scan.runs.empty() ? 0 : scan.runs[0].end_index;

@@ -1,4 +1,5 @@
-// Recovery, row by row of the table in docs/FORMAT.md: a log is written, killed, damaged byte by byte, and opened again.
+// Recovery, row by row of the table in docs/FORMAT.md: a log is written, killed, damaged byte by byte, and opened
+// again.
 #include "core/recovery.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +17,8 @@ namespace {
 
 using Step = std::function<void(TestLog&)>;
 
-// ---- what a log is made of ----------------------------------------------------------------------------------------------
+// ---- what a log is made of
+// ----------------------------------------------------------------------------------------------
 
 // All of one size, so that one may stand exactly where another stood.
 std::string Small(uint64_t sequence) {
@@ -70,7 +72,8 @@ void Write(TestLog& log, const Step& durable, const Step& rest) {
   log.platform().Heal();
 }
 
-// ---- how it is damaged --------------------------------------------------------------------------------------------------
+// ---- how it is damaged
+// --------------------------------------------------------------------------------------------------
 
 Step Edit(uint64_t segment, const std::function<void(SegmentFile&)>& edit) {
   return [=](TestLog& log) { log.Edit(segment, edit); };
@@ -146,7 +149,8 @@ Step NoBootId() {
   return [](TestLog& log) { log.platform().SetBoot(BootId{}); };
 }
 
-// ---- what is there afterwards -------------------------------------------------------------------------------------------
+// ---- what is there afterwards
+// -------------------------------------------------------------------------------------------
 
 // E.g. "1-3 5": the sequences of all records, each of which holds what was appended under it.
 std::string Kept(TestLog& log) {
@@ -207,7 +211,8 @@ void ExpectZeroTail(TestLog& log) {
   }
 }
 
-// ---- the log is opened and something comes back ---------------------------------------------------------------------------
+// ---- the log is opened and something comes back
+// ---------------------------------------------------------------------------
 
 struct RecoveryCase {
   const char* name;
@@ -232,7 +237,7 @@ TEST_P(RecoveryTest, KeepsWhatTheTableSays) {
   Write(log_, given.durable, given.rest);
   given.damage(log_);
 
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(Kept(log_), given.kept);
   EXPECT_EQ(Rules(log_->recovery()), given.rules);
   EXPECT_EQ(log_->last_sequence(), given.last);
@@ -241,7 +246,7 @@ TEST_P(RecoveryTest, KeepsWhatTheTableSays) {
   log_.Kill();
   ExpectZeroTail(log_);
 
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(Kept(log_), given.kept) << "the second time";
   EXPECT_EQ(Rules(log_->recovery()), "") << "the second time";
   EXPECT_EQ(log_->last_sequence(), given.last) << "the second time";
@@ -250,7 +255,7 @@ TEST_P(RecoveryTest, KeepsWhatTheTableSays) {
   EXPECT_EQ(log_.Append("record " + std::to_string(given.last + 1) + " "), given.last + 1);
   const std::string with_more = Kept(log_);
   log_.Close();
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(Kept(log_), with_more) << "after an append and an orderly close";
   EXPECT_TRUE(log_->recovery().clean);
   EXPECT_EQ(Rules(log_->recovery()), "");
@@ -327,7 +332,8 @@ const RecoveryCase kCases[] = {
 std::string NameOf(const testing::TestParamInfo<RecoveryCase>& info) { return info.param.name; }
 INSTANTIATE_TEST_SUITE_P(Table, RecoveryTest, testing::ValuesIn(kCases), NameOf);
 
-// ---- the log is not opened ------------------------------------------------------------------------------------------------
+// ---- the log is not opened
+// ------------------------------------------------------------------------------------------------
 
 struct DamageCase {
   const char* name;
@@ -415,7 +421,8 @@ const DamageCase kDamages[] = {
 std::string NameOfDamage(const testing::TestParamInfo<DamageCase>& info) { return info.param.name; }
 INSTANTIATE_TEST_SUITE_P(Table, DamageTest, testing::ValuesIn(kDamages), NameOfDamage);
 
-// ---- one by one -------------------------------------------------------------------------------------------------------------
+// ---- one by one
+// -------------------------------------------------------------------------------------------------------------
 
 class RecoveryStoryTest : public testing::Test {
  protected:
@@ -427,10 +434,10 @@ class RecoveryStoryTest : public testing::Test {
 TEST_F(RecoveryStoryTest, ADroppedFrameNeverComesBackBehindNewOnes) {
   Write(Nothing(), Records(1, 5));
   (Zero(3) + Reboot())(log_);
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(log_.Append(Small(3)), 3u);  // exactly where the old one stood, right before the old record 4
   log_.Kill();
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(Kept(log_), "1-3");
 }
 
@@ -444,7 +451,7 @@ TEST_F(RecoveryStoryTest, TheTailIsZeroedAndSyncedBeforeTheLogIsOpen) {
       calls.push_back(call.operation);
     }
   });
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   log_.platform().Watch(nullptr);
   ASSERT_GE(calls.size(), 2u);
   EXPECT_EQ(calls[0], Operation::kZero);
@@ -457,7 +464,7 @@ TEST_F(RecoveryStoryTest, WhatGoesToQuarantineIsWhatWasDropped) {
   SegmentFile first(log_.SegmentPath(1));
   const std::vector<std::byte> dropped(first.data() + first.FrameAt(2), first.data() + first.size());
   const std::vector<std::byte> second = ReadFile(log_.SegmentPath(2));
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   for (const std::string& name : NamesIn(log_.layout().QuarantinePath())) {
     const std::string path = log_.layout().QuarantinePath() + "/" + name;
     if (name.ends_with(".txt")) {
@@ -474,7 +481,7 @@ TEST_F(RecoveryStoryTest, TheReportNamesPlaceBytesAndSequences) {
   Write(Nothing(), Records(1, 5));
   const uint64_t third = SegmentFile(log_.SegmentPath(1)).FrameAt(3);
   Claim(3)(log_);
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   const RecoveryReport& report = log_->recovery();
   ASSERT_EQ(report.findings.size(), 1u);
   EXPECT_EQ(report.findings[0].segment, 1u);
@@ -490,7 +497,7 @@ TEST_F(RecoveryStoryTest, TheReportNamesPlaceBytesAndSequences) {
 TEST_F(RecoveryStoryTest, AFillerStandsForEverythingInItsGap) {
   Write(Nothing(), Records(1, 2) + RecordOfSize(0) + Batch(4, 6) + Records(7, 7));
   Frames({}, {3, 4})(log_);
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   log_.Kill();
   SegmentFile segment(log_.SegmentPath(1));
   Frame frame;
@@ -507,7 +514,7 @@ TEST_F(RecoveryStoryTest, WhatWasNotProvenIsWrittenOutAnew) {
   log_.platform().Watch([&](const Call& call) {
     if (call.operation == Operation::kSyncMapping && call.offset == 0 && call.length == end) all_synced = true;
   });
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   log_.platform().Watch(nullptr);
   EXPECT_TRUE(all_synced);
   EXPECT_EQ(Kept(log_), "1-400");
@@ -515,7 +522,7 @@ TEST_F(RecoveryStoryTest, WhatWasNotProvenIsWrittenOutAnew) {
 
 TEST_F(RecoveryStoryTest, AFullSegmentWithoutASealIsSealed) {
   Write(Nothing(), Quarters(1, 10));
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   log_.Kill();
   for (uint64_t id : {1, 2}) {
     SegmentFile segment(log_.SegmentPath(id));
@@ -527,9 +534,9 @@ TEST_F(RecoveryStoryTest, AFullSegmentWithoutASealIsSealed) {
 
 // Recovery is interrupted, anywhere; the next one brings the same.
 TEST_F(RecoveryStoryTest, ARecoveryThatFailedCanBeRepeated) {
-  for (Operation operation : {Operation::kOpen, Operation::kMap, Operation::kRead, Operation::kWrite, Operation::kRename,
-                              Operation::kRemove, Operation::kSyncFile, Operation::kSyncDirectory, Operation::kZero,
-                              Operation::kSyncMapping, Operation::kAllocate, Operation::kPopulate}) {
+  for (Operation operation : {Operation::kOpen, Operation::kMap, Operation::kRead, Operation::kWrite,
+                              Operation::kRename, Operation::kRemove, Operation::kSyncFile, Operation::kSyncDirectory,
+                              Operation::kZero, Operation::kSyncMapping, Operation::kAllocate, Operation::kPopulate}) {
     for (int nth = 1; nth <= 6; ++nth) {
       TestLog log;
       segwal::Write(log, Nothing(), Quarters(1, 10));
@@ -548,7 +555,7 @@ TEST_F(RecoveryStoryTest, ARecoveryThatFailedCanBeRepeated) {
 TEST_F(RecoveryStoryTest, ASegmentFileThatWasCutShortGetsItsSizeBack) {
   Write(Nothing(), Records(1, 5));
   (CutShort(1, 5000) + Reboot())(log_);
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(Kept(log_), "1-5");
   EXPECT_EQ(log_.Append(Small(6)), 6u);
   log_.Close();
@@ -560,7 +567,7 @@ TEST_F(RecoveryStoryTest, SparesAreRemoved) {
   WriteFile(log_.SegmentPath(2), std::vector<std::byte>(TestLog::kSegmentSize));
   WriteFile(log_.SegmentPath(3), std::vector<std::byte>(100));
   log_.platform().FailFrom(Operation::kRandom, Status(ErrorCode::kIo, "no salt for a new one"));
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(log_.SegmentIds(), std::vector<uint64_t>{1});
   EXPECT_EQ(Rules(log_->recovery()), "");
 }
@@ -569,7 +576,7 @@ TEST_F(RecoveryStoryTest, StrayFilesAreNamedAndLeftAlone) {
   Write(Nothing(), Records(1, 5));
   WriteFile(log_.path() + "/notes.txt", std::vector<std::byte>(3));
   WriteFile(log_.layout().SegmentsPath() + "/wal-1.log", std::vector<std::byte>(3));
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(Rules(log_->recovery()), "stray stray");
   EXPECT_TRUE(std::filesystem::exists(log_.path() + "/notes.txt"));
   EXPECT_TRUE(std::filesystem::exists(log_.layout().SegmentsPath() + "/wal-1.log"));
@@ -594,16 +601,16 @@ TEST_F(RecoveryStoryTest, AnotherSegmentSizeIsAMistakeOfTheCaller) {
 
 TEST_F(RecoveryStoryTest, AnOrderlyCloseLeavesNothingToDo) {
   Write(Nothing(), Records(1, 5));
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_FALSE(log_->recovery().clean);
   log_.Close();
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_TRUE(log_->recovery().clean);
   EXPECT_EQ(log_->recovery().records, 5u);
 }
 
 TEST_F(RecoveryStoryTest, DamageAfterAnOrderlyCloseIsFound) {
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   Records(1, 5)(log_);
   log_.Close();
   (Zero(3) + Reboot())(log_);
@@ -612,16 +619,17 @@ TEST_F(RecoveryStoryTest, DamageAfterAnOrderlyCloseIsFound) {
   EXPECT_EQ(status.location().first_sequence, 3u);
 }
 
-// ---- wal.meta -----------------------------------------------------------------------------------------------------------------
+// ---- wal.meta
+// -----------------------------------------------------------------------------------------------------------------
 
 class MetaRecoveryTest : public RecoveryStoryTest {
  protected:
   void ExpectRebuilt(const std::string& kept) {
-    log_.Open();
+    ASSERT_OK(log_.TryOpen());
     EXPECT_EQ(Kept(log_), kept);
     EXPECT_EQ(Rules(log_->recovery()), "meta");
     log_.Kill();
-    log_.Open();
+    ASSERT_OK(log_.TryOpen());
     EXPECT_EQ(Kept(log_), kept);
     EXPECT_EQ(Rules(log_->recovery()), "");
     EXPECT_EQ(log_->segment_size(), TestLog::kSegmentSize);
@@ -658,7 +666,7 @@ TEST_F(MetaRecoveryTest, IsRebuiltWhenItWasCutShort) {
 }
 
 TEST_F(MetaRecoveryTest, IsRebuiltFromALogWhoseFrontWasTruncated) {
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   log_.AppendQuarters(1, 10);
   ASSERT_OK(log_->TruncateBefore(5));
   log_.Kill();
@@ -678,14 +686,14 @@ TEST_F(MetaRecoveryTest, WithoutSegmentsAndWithoutMetaThereIsNoLog) {
   std::filesystem::remove(log_.layout().MetaPath());
   (RemoveSegment(1) + RemoveSegment(2))(log_);
   EXPECT_CODE(log_.TryOpen({.segment_size = TestLog::kSegmentSize, .create = false}), kNotFound);
-  log_.Open();
+  ASSERT_OK(log_.TryOpen());
   EXPECT_EQ(Kept(log_), "");
 }
 
 TEST_F(MetaRecoveryTest, ALogThatDiedWhileItWasMadeIsMadeAnew) {
-  for (Operation operation : {Operation::kOpen, Operation::kAllocate, Operation::kSyncFile, Operation::kSyncDirectory,
-                              Operation::kMap, Operation::kPopulate, Operation::kSyncMapping, Operation::kWrite,
-                              Operation::kRename, Operation::kRandom}) {
+  for (Operation operation :
+       {Operation::kOpen, Operation::kAllocate, Operation::kSyncFile, Operation::kSyncDirectory, Operation::kMap,
+        Operation::kPopulate, Operation::kSyncMapping, Operation::kWrite, Operation::kRename, Operation::kRandom}) {
     for (int nth = 1; nth <= 4; ++nth) {
       TestLog log;
       log.platform().FailOnce(operation, Status(ErrorCode::kIo, "injected"), nth);

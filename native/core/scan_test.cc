@@ -85,7 +85,8 @@ TEST_F(ScanTest, FramesUnderAnotherSaltAreNone) {
   EXPECT_TRUE(ScanSegment(segment_->data(), segment_->size(), later, false).runs.empty());
 }
 
-// A record may hold the bytes of this very log. A frame found inside a damaged one must not pass for a frame of the log.
+// A record may hold the bytes of this very log. A frame found inside a damaged one must not pass for a frame of the
+// log.
 TEST_F(ScanTest, ACopyOfAnEarlierFrameInsideADamagedOneIsNoFrame) {
   const std::string copy(reinterpret_cast<const char*>(segment_->data() + segment_->FrameAt(3)),
                          segment_->FrameAt(4) - segment_->FrameAt(3));

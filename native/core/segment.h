@@ -28,12 +28,12 @@ class Segment {
   // counts as absent until Activate. Name and size are durable when it returns. Leaves no file behind when it fails.
   static Status Create(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                        uint64_t window, std::unique_ptr<Segment>* segment);
-  // Makes [begin, end) present, writable and zero, for claims to be made there. A fresh segment is zero already; what was
-  // taken up again is looked at, for nobody has read it since it was written.
+  // Makes [begin, end) present, writable and zero, for claims to be made there. A fresh segment is zero already; what
+  // was taken up again is looked at, for nobody has read it since it was written.
   Status PrepareWindow(uint64_t begin, uint64_t end);
 
-  // Takes up a recovered segment: its frames end at `end_offset` and hold `count` sequence numbers. No frame stands behind
-  // that; the `window` bytes there are prepared.
+  // Takes up a recovered segment: its frames end at `end_offset` and hold `count` sequence numbers. No frame stands
+  // behind that; the `window` bytes there are prepared.
   static Status Resume(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                        uint64_t end_offset, uint64_t count, uint64_t window, std::unique_ptr<Segment>* segment);
 

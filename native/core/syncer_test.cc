@@ -34,7 +34,8 @@ class SyncerTest : public testing::Test {
   TestLog log_;
 };
 
-// ---- the watermark ----------------------------------------------------------------------------------------------------
+// ---- the watermark
+// ----------------------------------------------------------------------------------------------------
 
 TEST_F(SyncerTest, NothingIsDurableThatNobodyAskedFor) {
   OpenWithListener();
@@ -96,7 +97,8 @@ TEST_F(SyncerTest, AWatermarkWaitsForAClaimThatIsBeingFilled) {
   EXPECT_TRUE(listener_.WaitFor(1));
 }
 
-// ---- listeners --------------------------------------------------------------------------------------------------------
+// ---- listeners
+// --------------------------------------------------------------------------------------------------------
 
 TEST_F(SyncerTest, ListenersAreToldOncePerSyncAndNotOncePerRecord) {
   OpenWithListener();
@@ -132,7 +134,8 @@ TEST_F(SyncerTest, WatermarksOnlyGrow) {
   EXPECT_LE(watermarks.size(), log_->Stats().syncs);
 }
 
-// ---- in the background ------------------------------------------------------------------------------------------------
+// ---- in the background
+// ------------------------------------------------------------------------------------------------
 
 TEST_F(SyncerTest, SyncsUnaskedWithinTheDelay) {
   OpenWithListener(InTheBackground(1000));
@@ -167,7 +170,8 @@ TEST_F(SyncerTest, NoAppendIsForgottenThatRacesWithFallingAsleep) {
   EXPECT_TRUE(listener_.WaitFor(1500));
 }
 
-// ---- order ------------------------------------------------------------------------------------------------------------
+// ---- order
+// ------------------------------------------------------------------------------------------------------------
 
 TEST_F(SyncerTest, TheFirstSyncOfASegmentTakesItsHeaderAlong) {
   OpenWithListener();
@@ -199,7 +203,8 @@ TEST_F(SyncerTest, ASegmentIsDurableThenSealedThenTheNextIsSynced) {
   log_.AppendQuarters(1, 9);
   log_.Sync();
   log_.platform().Watch(nullptr);
-  EXPECT_EQ(order, (std::vector<std::string>{"1 frames", "1 header, sealed", "2 frames", "2 header, sealed", "3 frames"}));
+  EXPECT_EQ(order,
+            (std::vector<std::string>{"1 frames", "1 header, sealed", "2 frames", "2 header, sealed", "3 frames"}));
 }
 
 TEST_F(SyncerTest, ASegmentWhoseFramesCouldNotBeSyncedHasNoSeal) {
@@ -254,7 +259,8 @@ TEST_F(SyncerTest, AnOrderlyCloseSyncsTheIdentityOfAnEmptySegmentBeforeItsMark) 
   EXPECT_FALSE(first);
 }
 
-// ---- poison -----------------------------------------------------------------------------------------------------------
+// ---- poison
+// -----------------------------------------------------------------------------------------------------------
 
 class PoisonedTest : public SyncerTest {
  protected:

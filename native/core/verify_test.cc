@@ -10,7 +10,8 @@ namespace {
 
 class VerifyTest : public testing::Test {
  protected:
-  // Ten records in three segments, of which the first eight are durable; then the process dies and the log is opened again.
+  // Ten records in three segments, of which the first eight are durable; then the process dies and the log is opened
+  // again.
   void WriteThenDamage(uint64_t segment, const std::function<void(SegmentFile&)>& damage) {
     log_.Open();
     log_.AppendQuarters(1, 10);

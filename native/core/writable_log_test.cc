@@ -29,7 +29,8 @@ class WritableLogTest : public testing::Test {
   TestLog log_;
 };
 
-// ---- opening ------------------------------------------------------------------------------------------------------------
+// ---- opening
+// ------------------------------------------------------------------------------------------------------------
 
 TEST_F(WritableLogTest, ANewLogHasAnIdentityAndAFirstSegment) {
   log_.Open();
@@ -94,7 +95,8 @@ TEST_F(WritableLogTest, NumbersGoOnFromOpenToOpen) {
   }
 }
 
-// ---- rotating -------------------------------------------------------------------------------------------------------------
+// ---- rotating
+// -------------------------------------------------------------------------------------------------------------
 
 TEST_F(WritableLogTest, RotatesOnRequest) {
   log_.Open();
@@ -134,7 +136,8 @@ TEST_F(WritableLogTest, RotatesWhileOthersAppend) {
   EXPECT_EQ(log_.Data().size(), 300u);
 }
 
-// ---- truncating -----------------------------------------------------------------------------------------------------------
+// ---- truncating
+// -----------------------------------------------------------------------------------------------------------
 
 TEST_F(WritableLogTest, TruncatesWholeSegmentsBeforeASequence) {
   log_.Open();
@@ -241,7 +244,8 @@ TEST_F(WritableLogTest, ATruncationThatCouldNotBeNotedTakesNothingAway) {
   EXPECT_OK(log_->TruncateBefore(9));
 }
 
-// ---- what it says of itself -------------------------------------------------------------------------------------------------
+// ---- what it says of itself
+// -------------------------------------------------------------------------------------------------
 
 TEST_F(WritableLogTest, StatsCountFramesRecordsAndBytesOfThisOpen) {
   log_.Open();
@@ -279,7 +283,8 @@ TEST_F(WritableLogTest, SegmentsKnowTheirTimes) {
   EXPECT_EQ(log_->Segments()[0].last_time_us, time + 500);
 }
 
-// ---- closing --------------------------------------------------------------------------------------------------------------
+// ---- closing
+// --------------------------------------------------------------------------------------------------------------
 
 TEST_F(WritableLogTest, ClosingMakesEverythingDurable) {
   log_.Open();
@@ -326,7 +331,8 @@ TEST_F(WritableLogTest, AReaderOutlivesTheLog) {
   EXPECT_EQ(chunk.count, 0u);
 }
 
-// ---- nothing is left ------------------------------------------------------------------------------------------------------
+// ---- nothing is left
+// ------------------------------------------------------------------------------------------------------
 
 TEST_F(WritableLogTest, NothingIsLeftOfAClosedLog) {
   if (!ProcessResources::CanBeCounted()) GTEST_SKIP() << "needs /proc";

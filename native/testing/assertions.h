@@ -9,8 +9,8 @@ namespace segwal {
 
 inline testing::AssertionResult HasCode(const Status& status, ErrorCode expected) {
   if (status.code() == expected) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << ErrorCodeName(status.code()) << " instead of " << ErrorCodeName(expected) << ": "
-                                     << status.message();
+  return testing::AssertionFailure() << ErrorCodeName(status.code()) << " instead of " << ErrorCodeName(expected)
+                                     << ": " << status.message();
 }
 
 inline testing::AssertionResult Mentions(const Status& status, const std::string& part) {
@@ -22,5 +22,4 @@ inline testing::AssertionResult Mentions(const Status& status, const std::string
 
 #define ASSERT_OK(expression) ASSERT_TRUE(::segwal::HasCode((expression), ::segwal::ErrorCode::kOk))
 #define EXPECT_OK(expression) EXPECT_TRUE(::segwal::HasCode((expression), ::segwal::ErrorCode::kOk))
-#define EXPECT_CODE(expression, expected) \
-  EXPECT_TRUE(::segwal::HasCode((expression), ::segwal::ErrorCode::expected))
+#define EXPECT_CODE(expression, expected) EXPECT_TRUE(::segwal::HasCode((expression), ::segwal::ErrorCode::expected))

@@ -1,5 +1,5 @@
-// FaultPlatform: the real platform, except that a test may watch every call, make the n-th one fail, hold calls back, and
-// say what time and which boot it is.
+// FaultPlatform: the real platform, except that a test may watch every call, make the n-th one fail, hold calls back,
+// and say what time and which boot it is.
 #pragma once
 
 #include <array>

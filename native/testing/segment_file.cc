@@ -19,7 +19,8 @@ SegmentFile::SegmentFile(std::string path) : path_(std::move(path)), bytes_(Read
 void SegmentFile::Save() const { WriteFile(path_, bytes_); }
 
 void SegmentFile::Fill(uint64_t from, uint64_t to, std::byte value) {
-  std::fill(bytes_.begin() + static_cast<std::ptrdiff_t>(from), bytes_.begin() + static_cast<std::ptrdiff_t>(to), value);
+  std::fill(bytes_.begin() + static_cast<std::ptrdiff_t>(from), bytes_.begin() + static_cast<std::ptrdiff_t>(to),
+            value);
 }
 
 void SegmentFile::Zero(size_t n) { Fill(FrameAt(n), FrameAt(n + 1), std::byte{0}); }

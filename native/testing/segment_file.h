@@ -22,9 +22,9 @@ class SegmentFile {
   size_t frame_count() const { return frames_.size() - 1; }
 
   // Damage to frame n.
-  void Zero(size_t n);        // never claimed
-  void Claim(size_t n);       // claimed, and no more of it written
-  void Flip(size_t n);        // one bit of its last byte is wrong
+  void Zero(size_t n);   // never claimed
+  void Claim(size_t n);  // claimed, and no more of it written
+  void Flip(size_t n);   // one bit of its last byte is wrong
   // Damage to the header.
   void WriteInAnotherBoot();  // its writer's machine has been restarted since
   void Mark(uint64_t watermark);

@@ -1,5 +1,5 @@
-// TestLog: a log in a directory of its own, to be opened, written, killed, damaged and opened again. Small segments, and
-// nothing is synced that the test did not ask for.
+// TestLog: a log in a directory of its own, to be opened, written, killed, damaged and opened again. Small segments,
+// and nothing is synced that the test did not ask for.
 #pragma once
 
 #include <functional>

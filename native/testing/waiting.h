@@ -42,8 +42,7 @@ class RecordingListener final : public DurabilityListener {
 
   bool WaitFor(uint64_t watermark) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, kPatience,
-                             [&] { return !watermarks_.empty() && watermarks_.back() >= watermark; });
+    return changed_.wait_for(lock, kPatience, [&] { return !watermarks_.empty() && watermarks_.back() >= watermark; });
   }
   bool WaitForPoison() {
     std::unique_lock lock(mutex_);
