@@ -262,7 +262,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    * Reads every frame of every segment on native threads, and compares with what the log says of itself. Damage is in
    * the report; this rejects only when it cannot look.
    *
-   * @throws {@link WalError} `WAL_CLOSED`, `WAL_IO` (as rejections).
+   * @throws {@link WalError} `WAL_CLOSED`, `WAL_ABORTED` (the log was closed meanwhile), `WAL_IO` (as rejections).
    */
   async verify(): Promise<VerifyReport> {
     this.assertOpen();
@@ -270,7 +270,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   }
 
   /**
-   * Makes everything durable and closes. Operations under way are waited for. Idempotent: every call returns the same
+   * Makes everything durable and closes. Operations under way are waited for; a verification is cut short. Idempotent: every call returns the same
    * promise. When it rejects, the log is closed all the same.
    *
    * @throws {@link WalError} `WAL_POISONED`, `WAL_IO` (as rejections): not everything is durable.

@@ -216,7 +216,7 @@ TEST_F(WritableLogTest, AnInterruptedTruncationIsCarriedToItsEnd) {
     EXPECT_CODE(log->TruncateBefore(9), kIo);
     log.Kill();
     log.platform().Heal();
-    log.Open();
+    ASSERT_OK(log.TryOpen());
     EXPECT_EQ(log->first_sequence(), 9u);
     EXPECT_EQ(log.Data().size(), 6u);
     EXPECT_TRUE(log->recovery().findings.empty());
