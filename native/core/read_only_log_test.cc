@@ -215,12 +215,12 @@ TEST_F(ReadOnlyLogTest, NothingIsLeftWhenItIsClosed) {
   log_.Open();
   log_.AppendQuarters(1, 6);
   log_.Kill();
-  const ProcessResources before = ProcessResources::Of(log_.path());
+  const ProcessResources before = ProcessResources::Baseline(log_.path());
   Follow();
   EXPECT_EQ(Seen().size(), 6u);
   EXPECT_OK(follower_->Close());
   EXPECT_OK(follower_->Close());
-  EXPECT_EQ(ProcessResources::Of(log_.path()), before);
+  EXPECT_EQ(ProcessResources::Settled(log_.path(), before), before);
 }
 
 }  // namespace

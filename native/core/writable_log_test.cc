@@ -336,7 +336,7 @@ TEST_F(WritableLogTest, AReaderOutlivesTheLog) {
 
 TEST_F(WritableLogTest, NothingIsLeftOfAClosedLog) {
   if (!ProcessResources::CanBeCounted()) GTEST_SKIP() << "needs /proc";
-  const ProcessResources before = ProcessResources::Of(log_.path());
+  const ProcessResources before = ProcessResources::Baseline(log_.path());
   for (bool orderly : {true, false}) {
     log_.Open({.segment_size = TestLog::kSegmentSize, .sync_delay_us = 100});
     log_.AppendQuarters(log_->last_sequence() + 1, log_->last_sequence() + 10);
@@ -350,7 +350,7 @@ TEST_F(WritableLogTest, NothingIsLeftOfAClosedLog) {
     } else {
       log_.Kill();
     }
-    EXPECT_EQ(ProcessResources::Of(log_.path()), before) << (orderly ? "closed" : "abandoned");
+    EXPECT_EQ(ProcessResources::Settled(log_.path(), before), before) << (orderly ? "closed" : "abandoned");
   }
 }
 
@@ -359,12 +359,12 @@ TEST_F(WritableLogTest, NothingIsLeftOfAnOpenThatFailed) {
   log_.Open();
   log_.AppendQuarters(1, 6);
   log_.Kill();
-  const ProcessResources before = ProcessResources::Of(log_.path());
+  const ProcessResources before = ProcessResources::Baseline(log_.path());
   for (Operation operation :
        {Operation::kLock, Operation::kRead, Operation::kMap, Operation::kPopulate, Operation::kSyncMapping}) {
     log_.platform().FailOnce(operation, Status(ErrorCode::kIo, "injected"));
     EXPECT_FALSE(log_.TryOpen().ok());
-    EXPECT_EQ(ProcessResources::Of(log_.path()), before) << "operation " << int(operation);
+    EXPECT_EQ(ProcessResources::Settled(log_.path(), before), before) << "operation " << int(operation);
   }
 }
 

@@ -1,7 +1,10 @@
 #include "testing/process_resources.h"
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace segwal {
 
@@ -21,6 +24,25 @@ ProcessResources ProcessResources::Of(const std::string& path) {
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
     if (line.find(" " + canonical) != std::string::npos) ++found.mappings;
+  }
+  return found;
+}
+
+ProcessResources ProcessResources::Baseline(const std::string& path) {
+  std::thread([] {}).join();
+  ProcessResources least = Of(path);
+  for (int i = 0; i < 10; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    least.threads = std::min(least.threads, Of(path).threads);
+  }
+  return least;
+}
+
+ProcessResources ProcessResources::Settled(const std::string& path, const ProcessResources& expected) {
+  ProcessResources found = Of(path);
+  for (int i = 0; i < 1000 && found != expected; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    found = Of(path);
   }
   return found;
 }

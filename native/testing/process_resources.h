@@ -15,6 +15,11 @@ struct ProcessResources {
 
   static bool CanBeCounted();
   static ProcessResources Of(const std::string& path);
+  // Before the thing under test. A sanitizer's runtime adds a thread of its own to the first that is started, so one
+  // is.
+  static ProcessResources Baseline(const std::string& path);
+  // Once they are as `expected`, or after a while as they are: a thread that was joined stays in /proc for a moment.
+  static ProcessResources Settled(const std::string& path, const ProcessResources& expected);
 
   bool operator==(const ProcessResources&) const = default;
 };
