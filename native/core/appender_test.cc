@@ -239,6 +239,39 @@ TEST_F(AppenderTest, OnceTheLogHasFailedEveryAppendSaysWhy) {
   EXPECT_EQ(Appender(parts_.state()).AppendBatch(std::vector{RecordOf("x")}), 0u);
 }
 
+// ---- waking the syncer
+// -------------------------------------------------------------------------------------------------
+
+class SleepingSyncerTest : public AppenderTest {
+ protected:
+  // What the syncer does to be woken by the next append.
+  void FallAsleep() {
+    const std::lock_guard lock(parts_.state().mutex);
+    parts_.state().current->attention = true;
+    parts_.state().PublishLimit(*parts_.state().current);
+  }
+  bool Asleep() {
+    const std::lock_guard lock(parts_.state().mutex);
+    return parts_.state().current->attention;
+  }
+};
+
+TEST_F(SleepingSyncerTest, IsWokenByAnAppend) {
+  FallAsleep();
+  EXPECT_EQ(appender_.Append(RecordOf("x")), 100u);
+  EXPECT_FALSE(Asleep());
+}
+
+TEST_F(SleepingSyncerTest, IsWokenWhenItFellAsleepBetweenClaimAndCommit) {
+  parts_.platform().WatchCoarseClock([this] { FallAsleep(); });
+  EXPECT_EQ(appender_.Append(RecordOf("x")), 100u);
+  EXPECT_FALSE(Asleep());
+  EXPECT_EQ(appender_.Append({.data = BytesOf("x"), .key = BytesOf("k")}), 101u);
+  EXPECT_FALSE(Asleep());
+  EXPECT_EQ(appender_.AppendBatch(std::vector{RecordOf("x")}), 102u);
+  EXPECT_FALSE(Asleep());
+}
+
 // ---- many threads
 // -------------------------------------------------------------------------------------------------------
 
