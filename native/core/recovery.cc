@@ -52,7 +52,9 @@ class Recovery {
   Status CheckSegments();
   Status CheckIdentity(const Candidate& candidate) const;
   bool LastWriterIsOfThisBoot() const {
-    return boot_ != BootId{} && !candidates_.empty() && candidates_.back().live.boot == boot_;
+    const auto last = std::find_if(candidates_.rbegin(), candidates_.rend(),
+                                   [](const Candidate& candidate) { return candidate.state == SectorState::kValid; });
+    return last != candidates_.rend() && boot_ != BootId{} && last->live.boot == boot_;
   }
   Status CheckSize();
   Status ScanUnsealed();
@@ -158,7 +160,10 @@ Status Recovery::SetAside(const Candidate& candidate) {
     std::unique_ptr<File> file;
     SEGWAL_TRY(platform_.Open(directory_.SegmentPath(candidate.id), OpenMode::kRead, &file));
     SEGWAL_TRY(platform_.Map(std::move(file), candidate.file_size, false, &mapping));
-    used = FindNonZeroEnd(mapping->data(), std::min(candidate.file_size, kSegmentHeaderSize), candidate.file_size);
+    // Within one boot nothing gets lost between pages, so whatever was written begins at the first frame.
+    constexpr uint64_t kFirstFrames = uint64_t{64} << 10;
+    const uint64_t end = LastWriterIsOfThisBoot() ? std::min(candidate.file_size, kFirstFrames) : candidate.file_size;
+    used = FindNonZeroEnd(mapping->data(), std::min(end, kSegmentHeaderSize), end);
   }
   if (used <= kSegmentHeaderSize) {
     remove_.push_back(candidate.id);
