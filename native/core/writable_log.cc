@@ -106,11 +106,15 @@ Status WritableLog::Rotate() {
   state_.writer_wake.wait(
       lock, [&] { return state_.spare || !state_.spare_failure.ok() || !state_.fatal.ok() || state_.current != full; });
   if (!state_.fatal.ok()) return state_.fatal;
-  if (state_.current != full) return Status::Ok();  // somebody else was quicker
-  if (!state_.spare) return Status(state_.spare_failure).WithContext("no new segment");
-  RotateLocked(state_);
-  state_.durable_wake.wait(lock, [&] { return full->sealed || !state_.fatal.ok(); });
-  return full->sealed ? Status::Ok() : state_.fatal;
+  if (state_.current == full) {  // otherwise somebody else was quicker
+    if (!state_.spare) return Status(state_.spare_failure).WithContext("no new segment");
+    RotateLocked(state_);
+  }
+  // The watermark follows the seal.
+  const uint64_t last = full->next->base_sequence() - 1;
+  const auto done = [&] { return full->sealed && state_.durable.load(std::memory_order_acquire) >= last; };
+  state_.durable_wake.wait(lock, [&] { return done() || !state_.fatal.ok(); });
+  return done() ? Status::Ok() : state_.fatal;
 }
 
 Status WritableLog::TruncateBefore(uint64_t sequence) {
