@@ -28,7 +28,6 @@ Napi::Array FindingsToJs(Napi::Env env, const std::vector<Finding>& findings) {
   return array;
 }
 
-template <typename Report>
 Napi::Object ReportToJs(Napi::Env env, const Report& report, bool clean) {
   Napi::Object object = Napi::Object::New(env);
   object["clean"] = Napi::Boolean::New(env, clean);

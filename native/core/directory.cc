@@ -47,6 +47,12 @@ std::string ParentOf(const std::string& path) {
   return slash == 0 ? path.substr(0, 1) : path.substr(0, slash);
 }
 
+Status TooNew(const std::string& path, uint32_t version) {
+  return Status(ErrorCode::kUnsupportedVersion,
+                path + " has format version " + std::to_string(version) + "; this build reads up to version " +
+                    std::to_string(kFormatVersion) + ". Open it with a newer segwal; nothing was changed");
+}
+
 ByteView AsBytes(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
 }  // namespace
@@ -117,6 +123,58 @@ Status LogDirectory::List(std::vector<SegmentFile>* segments, std::vector<std::s
   return Status::Ok();
 }
 
+Status LogDirectory::SegmentDamage(const LogLocation& where, const std::string& what) const {
+  std::string message = "segment " + std::to_string(where.segment) + " (" + SegmentPath(where.segment) + ")";
+  if (where.offset != 0) message += ", offset " + std::to_string(where.offset);
+  return Status::Corrupt(message + ": " + what, where);
+}
+
+Status LogDirectory::ReadSegmentHeader(uint64_t id, SegmentHeader* header) const {
+  const std::string path = SegmentPath(id);
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(platform_.Open(path, OpenMode::kRead, &file));
+  alignas(8) std::array<std::byte, kSegmentHeaderSize> page{};
+  size_t count = 0;
+  SEGWAL_TRY(file->Read(0, page, &count));
+
+  uint32_t version = 0;
+  header->state = LoadIdentity(page.data(), &header->identity, &version);
+  if (header->state == SectorState::kUnsupportedVersion) return TooNew(path, version);
+  if (header->state != SectorState::kValid) {
+    constexpr uint64_t kSealEnd = kSealOffset + kSectorSize;
+    header->traces =
+        Load<uint32_t>(page.data() + kMarkOffset) != 0 ||
+        (header->state == SectorState::kAbsent && FindNonZero(page.data(), kSealOffset, kSealEnd) != kSealEnd);
+    return Status::Ok();
+  }
+  Seal seal;
+  if (LoadSeal(page.data(), header->identity, &seal) == SectorState::kValid) header->seal = seal;
+  header->mark = LoadMark(page.data(), header->identity);
+  header->live = LoadLive(page.data());
+  header->orderly_end = LoadOrderlyEnd(page.data(), header->identity);
+  return Status::Ok();
+}
+
+Status LogDirectory::JudgeIdentity(uint64_t id, const SegmentHeader& header) const {
+  const SegmentIdentity& identity = header.identity;
+  switch (header.state) {
+    case SectorState::kAbsent: return Status::Ok();
+    case SectorState::kForeign: return SegmentDamage({.segment = id}, "it is not a segment of a segwal log");
+    case SectorState::kUnsupportedVersion:
+    case SectorState::kDamaged: return SegmentDamage({.segment = id}, "its identity sector is damaged");
+    case SectorState::kValid: break;
+  }
+  if (identity.segment_id != id) {
+    return SegmentDamage({.segment = id, .first_sequence = identity.base_sequence},
+                         "it holds segment " + std::to_string(identity.segment_id) + ", so it was copied or renamed");
+  }
+  if (identity.segment_size < kMinSegmentSize || identity.segment_size > kMaxSegmentSize ||
+      identity.segment_size % kSegmentSizeStep != 0 || identity.base_sequence == 0) {
+    return SegmentDamage({.segment = id}, "its identity makes no sense");
+  }
+  return Status::Ok();
+}
+
 Status LogDirectory::ReadMeta(SectorState* state, LogMeta* meta) const {
   *state = SectorState::kAbsent;
   std::unique_ptr<File> file;
@@ -128,12 +186,7 @@ Status LogDirectory::ReadMeta(SectorState* state, LogMeta* meta) const {
   SEGWAL_TRY(file->Read(0, sector, &count));
   uint32_t version = 0;
   *state = count == kSectorSize ? DecodeMeta(sector.data(), meta, &version) : SectorState::kDamaged;
-  if (*state == SectorState::kUnsupportedVersion) {
-    return Status(ErrorCode::kUnsupportedVersion,
-                  MetaPath() + " has format version " + std::to_string(version) + "; this build reads up to version " +
-                      std::to_string(kFormatVersion) + ". Open it with a newer segwal; nothing was changed");
-  }
-  return Status::Ok();
+  return *state == SectorState::kUnsupportedVersion ? TooNew(MetaPath(), version) : Status::Ok();
 }
 
 Status LogDirectory::WriteMeta(const LogMeta& meta) const {

@@ -23,6 +23,17 @@ struct LogMeta {
   uint64_t durable_sequence = 0;
 };
 
+// The first page of a segment file. Nothing of it is believed that its checksums do not vouch for.
+struct SegmentHeader {
+  SectorState state = SectorState::kAbsent;  // of the identity; what follows is read only when that is valid
+  SegmentIdentity identity;
+  std::optional<Seal> seal;
+  LiveState live;
+  uint64_t mark = 0;
+  uint64_t orderly_end = 0;
+  bool traces = false;  // without an identity, yet sealed or marked: it must have had one
+};
+
 class LogDirectory {
  public:
   LogDirectory(Platform& platform, std::string root) : platform_(platform), root_(std::move(root)) {}
@@ -51,6 +62,14 @@ class LogDirectory {
   };
   // Segment files by id; names that are not of this log's making go to `strays`, relative to the root.
   Status List(std::vector<SegmentFile>* segments, std::vector<std::string>* strays) const;
+
+  // What is wrong at a place of a segment, with the file's name.
+  Status SegmentDamage(const LogLocation& where, const std::string& what) const;
+  // Reads the first page of a segment file. What it means is for the caller to judge, except that kUnsupportedVersion
+  // comes with the version in the Status.
+  Status ReadSegmentHeader(uint64_t id, SegmentHeader* header) const;
+  // kCorrupt unless the header is that of segment `id`, or was never written.
+  Status JudgeIdentity(uint64_t id, const SegmentHeader& header) const;
 
   // kAbsent, kDamaged and kForeign are for the caller to judge; kUnsupportedVersion comes with the version in the
   // Status.

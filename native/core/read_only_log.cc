@@ -26,7 +26,10 @@ ReadOnlyLog::~ReadOnlyLog() { Abandon(); }
 Status ReadOnlyLog::OpenAndLook(const LogOptions& options) {
   // The writer may delete segments between our listing and our opening of them. Then look again.
   Status status = Look(options);
-  for (int again = 0; again < 100 && status.code() == ErrorCode::kNotFound && LogIsThere(); ++again) {
+  const auto gone = [&status] {
+    return status.code() == ErrorCode::kNotFound || status.code() == ErrorCode::kTruncated;
+  };
+  for (int again = 0; again < 100 && gone() && LogIsThere(); ++again) {
     catalog_.Clear();
     status = Look(options);
   }
@@ -52,7 +55,7 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
     std::erase_if(files, [&meta](const auto& file) { return file.id < meta.first_segment; });
   }
   const std::lock_guard lock(mutex_);
-  Header first;
+  SegmentHeader first;
   if (!files.empty()) SEGWAL_TRY(ReadHeader(files.front().id, &first));
   const bool meta_there = meta_state == SectorState::kValid;
   if (first.state != SectorState::kValid || (meta_there && first.identity.segment_id != meta.first_segment)) {
@@ -66,8 +69,9 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
                                                        " bytes, but segmentSize asks for " +
                                                        std::to_string(options.segment_size));
   }
-  SEGWAL_TRY(Refresh());
-  SEGWAL_TRY(LookBehindTheEnd(files));
+  SEGWAL_TRY(Follow());
+  SEGWAL_TRY(LookBehindTheEnd(files));  // names a segment that is missing in the middle better than the end does
+  SEGWAL_TRY(CheckDurableEnd());
   report_.clean = tail_ != nullptr && LoadOrderlyEnd(tail_->data, tail_->identity) == end_.offset;
   report_.segments = catalog_.size();
   report_.records = end_.sequence + 1 - FirstSequence();
@@ -86,7 +90,7 @@ Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile
   for (const LogDirectory::SegmentFile& file : files) {
     if (file.id <= end_.segment) continue;
     successor |= file.id == end_.segment + 1;
-    Header header;
+    SegmentHeader header;
     SEGWAL_TRY(ReadHeader(file.id, &header));
     if (header.state != SectorState::kValid) continue;  // allocated ahead
     if (!successor || sealed || header.identity.log_id != log_id_) {
@@ -107,35 +111,12 @@ Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile
   return Status::Ok();
 }
 
-Status ReadOnlyLog::ReadHeader(uint64_t id, Header* header) const {
-  std::unique_ptr<File> file;
-  const std::string path = directory_.SegmentPath(id);
-  SEGWAL_TRY(platform_.Open(path, OpenMode::kRead, &file));
-  SEGWAL_TRY(file->Size(&header->file_size));
-  alignas(8) std::array<std::byte, kSegmentHeaderSize> bytes{};
-  size_t count = 0;
-  SEGWAL_TRY(file->Read(0, bytes, &count));
-  uint32_t version = 0;
-  header->state = LoadIdentity(bytes.data(), &header->identity, &version);
-  switch (header->state) {
-    case SectorState::kAbsent: return Status::Ok();
-    case SectorState::kUnsupportedVersion:
-      return Status(ErrorCode::kUnsupportedVersion, path + " has format version " + std::to_string(version) +
-                                                        "; this build reads up to version " +
-                                                        std::to_string(kFormatVersion));
-    case SectorState::kForeign:
-    case SectorState::kDamaged: return Status::Corrupt(path + ": its identity sector is damaged", {.segment = id});
-    case SectorState::kValid: break;
-  }
-  if (header->identity.segment_id != id) {
-    return Status::Corrupt(path + ": it holds segment " + std::to_string(header->identity.segment_id), {.segment = id});
-  }
-  Seal seal;
-  if (LoadSeal(bytes.data(), header->identity, &seal) == SectorState::kValid) header->seal = seal;
-  return Status::Ok();
+Status ReadOnlyLog::ReadHeader(uint64_t id, SegmentHeader* header) const {
+  SEGWAL_TRY(directory_.ReadSegmentHeader(id, header));
+  return directory_.JudgeIdentity(id, *header);
 }
 
-Status ReadOnlyLog::Adopt(const Header& header) {
+Status ReadOnlyLog::Adopt(const SegmentHeader& header) {
   const SegmentIdentity& identity = header.identity;
   if (catalog_.size() == 0) {
     log_id_ = identity.log_id;
@@ -156,6 +137,26 @@ Status ReadOnlyLog::Adopt(const Header& header) {
 }
 
 Status ReadOnlyLog::Refresh() {
+  SEGWAL_TRY(Follow());
+  return CheckDurableEnd();
+}
+
+// A log that was closed in order may have lost its last segment since, and then no segment says so. A live writer is no
+// excuse: it notes in wal.meta only what stands in the segments already, and truncateBefore takes nothing from the end.
+Status ReadOnlyLog::CheckDurableEnd() {
+  if (end_.sequence >= closed_at_) {
+    durable_ = std::max(durable_, closed_at_);
+    return Status::Ok();
+  }
+  return directory_.SegmentDamage(
+      {.segment = end_.segment,
+       .offset = end_.offset,
+       .first_sequence = end_.sequence + 1,
+       .last_sequence = closed_at_},
+      "the log ends here, but it had been closed with records up to " + std::to_string(closed_at_) + ", all durable");
+}
+
+Status ReadOnlyLog::Follow() {
   SEGWAL_TRY(DropTruncated());
   while (true) {
     const std::optional<Catalog::Entry> last = catalog_.Find(end_.segment);
@@ -191,7 +192,7 @@ Status ReadOnlyLog::Refresh() {
       }
       durable_ = std::max(durable_, mark);
     }
-    Header next;
+    SegmentHeader next;
     if (!ReachedSuccessor(&next)) return Status::Ok();
     if (!last->seal) {
       catalog_.MarkSealed(end_.segment, {.end_offset = end_.offset,
@@ -204,7 +205,7 @@ Status ReadOnlyLog::Refresh() {
   }
 }
 
-bool ReadOnlyLog::ReachedSuccessor(Header* next) const {
+bool ReadOnlyLog::ReachedSuccessor(SegmentHeader* next) const {
   if (!ReadHeader(end_.segment + 1, next).ok() || next->state != SectorState::kValid) return false;
   return next->identity.base_sequence == end_.sequence + 1 && next->identity.log_id == log_id_;
 }
@@ -213,12 +214,13 @@ Status ReadOnlyLog::DropTruncated() {
   SectorState state = SectorState::kAbsent;
   LogMeta meta;
   if (!directory_.ReadMeta(&state, &meta).ok() || state != SectorState::kValid) return Status::Ok();
+  closed_at_ = meta.durable_sequence;
   if (meta.first_segment <= end_.segment) {
     catalog_.RemoveBefore(meta.first_segment);
     return Status::Ok();
   }
   // Everything that was known is gone: go on with the first segment that is kept.
-  Header first;
+  SegmentHeader first;
   SEGWAL_TRY(ReadHeader(meta.first_segment, &first));
   if (first.state != SectorState::kValid || first.identity.log_id != log_id_) {
     return Status(ErrorCode::kTruncated, "the log was truncated past what this reader knew of it");
@@ -281,7 +283,15 @@ Status ReadOnlyLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>*
 }
 
 Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
-  return VerifyCatalog(platform_, catalog_, last_sequence(), durable_sequence(), cancelled, report);
+  uint64_t last = 0;
+  uint64_t durable = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    SEGWAL_TRY(Refresh());
+    last = end_.sequence;
+    durable = durable_;
+  }
+  return VerifyCatalog(platform_, catalog_, last, durable, cancelled, report);
 }
 
 Status ReadOnlyLog::Close() {

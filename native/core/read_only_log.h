@@ -41,22 +41,20 @@ class ReadOnlyLog final : public Log {
   void Abandon() override { static_cast<void>(Close()); }
 
  private:
-  struct Header {
-    SectorState state = SectorState::kAbsent;
-    SegmentIdentity identity;
-    std::optional<Seal> seal;
-    uint64_t file_size = 0;
-  };
-  Status ReadHeader(uint64_t id, Header* header) const;
+  // The header of a segment that is there or still a spare; anything else is kCorrupt.
+  Status ReadHeader(uint64_t id, SegmentHeader* header) const;
   bool LogIsThere() const;
   Status Look(const LogOptions& options);
 
   // The methods below require mutex_.
-  Status Adopt(const Header& header);
+  Status Adopt(const SegmentHeader& header);
   // Looks for what was appended, rotated and truncated since the last look.
   Status Refresh();
+  Status Follow();
+  // That the log reaches as far as it did when it was closed in order.
+  Status CheckDurableEnd();
   Status DropTruncated();
-  bool ReachedSuccessor(Header* next) const;
+  bool ReachedSuccessor(SegmentHeader* next) const;
   uint64_t FirstSequence() const;
   Status LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files);
 
@@ -73,6 +71,8 @@ class ReadOnlyLog final : public Log {
   std::shared_ptr<const SegmentView> tail_;
   Catalog::End end_;
   uint64_t durable_ = 0;
+  // What wal.meta said of it, before the last look at the segments: whatever it speaks of was in them by then.
+  uint64_t closed_at_ = 0;
 };
 
 }  // namespace segwal

@@ -5,17 +5,10 @@
 namespace segwal {
 namespace {
 
-// One segment file, as found. Nothing of it is believed that its checksums do not vouch for.
-struct Candidate {
+// One segment file, as found.
+struct Candidate : SegmentHeader {
   uint64_t id = 0;
   uint64_t file_size = 0;
-  SectorState state = SectorState::kAbsent;
-  SegmentIdentity identity;
-  bool traces = false;  // without an identity, yet sealed or marked: it must have had one
-  std::optional<Seal> seal;
-  uint64_t mark = 0;
-  LiveState live;
-  uint64_t orderly_end = 0;
 
   uint64_t base() const { return identity.base_sequence; }
   // A power cut kept pages of later segments and not the first page of this one: as good as empty.
@@ -47,7 +40,6 @@ class Recovery {
   // ---- what is there ----
   Status LoadFiles();
   Status SetAside(const Candidate& candidate);
-  Status LoadCandidate(const LogDirectory::SegmentFile& file, Candidate* candidate);
   Status PrepareNewLog();
   Status CheckSegments();
   Status CheckIdentity(const Candidate& candidate) const;
@@ -140,7 +132,9 @@ Status Recovery::LoadFiles() {
   if (meta_state_ == SectorState::kValid) proof_ = out_.meta.durable_sequence;
   for (const LogDirectory::SegmentFile& file : files) {
     Candidate candidate;
-    SEGWAL_TRY(LoadCandidate(file, &candidate));
+    candidate.id = file.id;
+    candidate.file_size = file.size;
+    SEGWAL_TRY(directory_.ReadSegmentHeader(file.id, &candidate));
     candidates_.push_back(std::move(candidate));
   }
   // Spares, allocated ahead and never activated, stand at the end. The next open makes its own.
@@ -172,37 +166,6 @@ Status Recovery::SetAside(const Candidate& candidate) {
   quarantine_.push_back(candidate.id);
   Note("C", candidate.id, kSegmentHeaderSize, used - kSegmentHeaderSize, 0, 0,
        "a segment whose header never reached the disk: it went to quarantine");
-  return Status::Ok();
-}
-
-Status Recovery::LoadCandidate(const LogDirectory::SegmentFile& file, Candidate* candidate) {
-  candidate->id = file.id;
-  candidate->file_size = file.size;
-  alignas(8) std::array<std::byte, kSegmentHeaderSize> header{};
-  std::unique_ptr<File> opened;
-  const std::string path = directory_.SegmentPath(file.id);
-  SEGWAL_TRY(platform_.Open(path, OpenMode::kRead, &opened));
-  size_t count = 0;
-  SEGWAL_TRY(opened->Read(0, header, &count));
-
-  uint32_t version = 0;
-  candidate->state = LoadIdentity(header.data(), &candidate->identity, &version);
-  if (candidate->state == SectorState::kUnsupportedVersion) {
-    return Status(ErrorCode::kUnsupportedVersion,
-                  path + " has format version " + std::to_string(version) + "; this build reads up to version " +
-                      std::to_string(kFormatVersion) + ". Open it with a newer segwal; nothing was changed");
-  }
-  candidate->traces = candidate->state == SectorState::kAbsent &&
-                      FindNonZero(header.data(), kSealOffset, kSealOffset + kSectorSize) != kSealOffset + kSectorSize;
-  if (candidate->state != SectorState::kValid) {
-    candidate->traces |= Load<uint32_t>(header.data() + kMarkOffset) != 0;
-    return Status::Ok();
-  }
-  Seal seal;
-  if (LoadSeal(header.data(), candidate->identity, &seal) == SectorState::kValid) candidate->seal = seal;
-  candidate->mark = LoadMark(header.data(), candidate->identity);
-  candidate->live = LoadLive(header.data());
-  candidate->orderly_end = LoadOrderlyEnd(header.data(), candidate->identity);
   return Status::Ok();
 }
 
@@ -271,28 +234,12 @@ Status Recovery::CheckSegments() {
 }
 
 Status Recovery::CheckIdentity(const Candidate& candidate) const {
-  switch (candidate.state) {
-    case SectorState::kValid: break;
-    case SectorState::kAbsent:
-      if (candidate.traces) return Damage(candidate, 0, 0, 0, "its identity was erased");
-      // Memory outlives a process, so then only a power cut can have taken it; and never the first segment, which was
-      // durable before the log was.
-      if (&candidate == &candidates_.front() || LastWriterIsOfThisBoot()) {
-        return Damage(candidate, 0, 0, 0, "it is empty, though a segment follows it");
-      }
-      return Status::Ok();
-    case SectorState::kForeign: return Damage(candidate, 0, 0, 0, "it is not a segment of a segwal log");
-    case SectorState::kUnsupportedVersion:
-    case SectorState::kDamaged: return Damage(candidate, 0, 0, 0, "its identity sector is damaged");
-  }
-  if (candidate.identity.segment_id != candidate.id) {
-    return Damage(
-        candidate, 0, candidate.base(), 0,
-        "it holds segment " + std::to_string(candidate.identity.segment_id) + ", so it was copied or renamed");
-  }
-  if (candidate.identity.segment_size < kMinSegmentSize || candidate.identity.segment_size > kMaxSegmentSize ||
-      candidate.identity.segment_size % kSegmentSizeStep != 0 || candidate.base() == 0) {
-    return Damage(candidate, 0, 0, 0, "its identity makes no sense");
+  if (candidate.state != SectorState::kAbsent) return directory_.JudgeIdentity(candidate.id, candidate);
+  if (candidate.traces) return Damage(candidate, 0, 0, 0, "its identity was erased");
+  // Memory outlives a process, so then only a power cut can have taken it; and never the first segment, which was
+  // durable before the log was.
+  if (&candidate == &candidates_.front() || LastWriterIsOfThisBoot()) {
+    return Damage(candidate, 0, 0, 0, "it is empty, though a segment follows it");
   }
   return Status::Ok();
 }
@@ -327,11 +274,8 @@ Status Recovery::ScanUnsealed() {
 
 Status Recovery::Damage(const Candidate& segment, uint64_t offset, uint64_t first, uint64_t last,
                         const std::string& what) const {
-  std::string message = "segment " + std::to_string(segment.id) + " (" + directory_.SegmentPath(segment.id) + ")";
-  if (offset != 0) message += ", offset " + std::to_string(offset);
-  message += ": " + what;
-  return Status::Corrupt(std::move(message),
-                         {.segment = segment.id, .offset = offset, .first_sequence = first, .last_sequence = last});
+  return directory_.SegmentDamage(
+      {.segment = segment.id, .offset = offset, .first_sequence = first, .last_sequence = last}, what);
 }
 
 void Recovery::Note(const char* rule, uint64_t segment, uint64_t offset, uint64_t bytes, uint64_t first, uint64_t last,

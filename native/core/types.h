@@ -39,22 +39,21 @@ struct Finding {
   std::string action;
 };
 
-struct RecoveryReport {
-  bool clean = true;  // closed in order the last time, nothing odd found
+// What was found by going through a log.
+struct Report {
   uint64_t segments = 0;
   uint64_t records = 0;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;  // of frames
   double duration_ms = 0;
   std::vector<Finding> findings;
 };
 
-struct VerifyReport {
-  bool ok = true;
-  uint64_t segments = 0;
-  uint64_t records = 0;
-  uint64_t bytes = 0;
-  double duration_ms = 0;
-  std::vector<Finding> findings;
+struct RecoveryReport : Report {
+  bool clean = true;  // closed in order the last time, nothing odd found
+};
+
+struct VerifyReport : Report {
+  bool ok = true;  // every frame is there and intact
 };
 
 struct SegmentInfo {
