@@ -6,4 +6,6 @@ export type { SyncOptions, SyncPolicy, WalOptions } from './options';
 export type { ReadBatchOptions, ReadOptions } from './read-options';
 export type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
 export type { Finding, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+export type { WriteStreamOptions } from './streams';
 export { WalManager } from './wal-manager';
+export type { WriteOptions } from './wal-manager';

@@ -18,7 +18,14 @@ export interface NativeOpenOptions {
   segmentSize: number; // bytes; 0: the log's own
   create: boolean;
   readOnly: boolean;
-  syncDelayUs: number; // what nobody waits for is durable within this; 0: only when asked
+  sync: NativeSyncPolicy | null; // null: the default, or that of the log when it is open already
+  maxDirtyBytes: number | null; // the same; Infinity: no bound
+}
+
+export interface NativeSyncPolicy {
+  delayUs: number; // a sync starts so long after an append without being asked; 0: never
+  maxRecords: number; // sooner when somebody expects it and so many are not durable; 0: no such bound, also below
+  maxBytes: number;
 }
 
 export interface NativeFilter {
@@ -97,6 +104,8 @@ export interface NativeReader {
   fill(data: Uint8Array, descriptors: ArrayBuffer): number;
   /** The same on a native thread; the buffers must be left alone until it settles. Rejects with NativeFailure. */
   fillAsync(data: Uint8Array, descriptors: ArrayBuffer): Promise<number>;
+  /** Goes on up to record `last`, which must be committed, where it had come to the end. */
+  extend(last: number): void;
   /** Lets go of mappings now instead of at garbage collection. Idempotent; `fill` afterwards returns 0. */
   close(): void;
   lastError(): NativeFailure;
@@ -135,6 +144,18 @@ export interface NativeLog {
    */
   requestDurable(sequence: number): void;
 
+  /** The same in the time that the log's policy allows. */
+  expectDurable(sequence: number): void;
+  /** With false, an append that would have to wait for the disk returns −WAL_BACKPRESSURE at once. */
+  setPatient(patient: boolean): void;
+
+  /**
+   * Waits for a record behind `sequence`, instead of for whatever the call before asked for. 0: there is one; 1:
+   * `onAppended` (given to `open`) will be called, once, and the process stays alive until then; 2: none will ever come.
+   */
+  follow(sequence: number): number;
+  stopFollowing(): void;
+
   rotate(): Promise<void>;
   truncateBefore(sequence: number): Promise<void>;
   segments(): NativeSegment[];
@@ -157,7 +178,6 @@ export interface Native {
     readonly maxSegmentSize: number;
     readonly segmentSizeStep: number;
     readonly maxKeyBytes: number;
-    readonly defaultSyncDelayUs: number;
     readonly formatVersion: number;
     readonly recordOverhead: number; // bytes a frame adds to a record without a key
     readonly batchOverhead: number; // bytes a batch frame adds, and …
@@ -174,6 +194,7 @@ export interface Native {
     directory: string,
     options: NativeOpenOptions,
     onProgress: (durable: number, failure: NativeFailure | null) => void,
+    onAppended: () => void,
   ): Promise<NativeLog>;
   /** CRC32C of `data`, continuing from `crc` (0 to begin). For tests and tools. */
   crc32c(data: Uint8Array, crc?: number): number;

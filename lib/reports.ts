@@ -78,10 +78,14 @@ export interface WalStats {
   /** ms. */
   readonly syncLatency: { readonly p50: number; readonly p99: number; readonly max: number };
   readonly rotations: number;
-  /** How often an append had to wait for the next segment. */
+  /** How often an append had to wait for the next segment or for memory of the present one. */
   readonly writerStalls: number;
-  /** ms that appends have waited for the next segment, all together. */
+  /** ms that appends have waited so, all together; the event loop stood still meanwhile. */
   readonly writerStallMs: number;
+  /** How many writes of this `WalManager` had to wait for room; the event loop went on meanwhile. */
+  readonly writeWaits: number;
+  /** ms that writes have waited so, added up. */
+  readonly writeWaitMs: number;
   readonly recoveryMs: number;
 }
 
@@ -117,7 +121,12 @@ export function toSegmentInfo(segment: NativeSegment): SegmentInfo {
   };
 }
 
-export function toStats(stats: NativeStats): WalStats {
+export function toStats(stats: NativeStats, writes: { waits: number; waitedMs: number }): WalStats {
   const { syncP50Ms, syncP99Ms, syncMaxMs, ...rest } = stats;
-  return { ...rest, syncLatency: { p50: syncP50Ms, p99: syncP99Ms, max: syncMaxMs } };
+  return {
+    ...rest,
+    writeWaits: writes.waits,
+    writeWaitMs: writes.waitedMs,
+    syncLatency: { p50: syncP50Ms, p99: syncP99Ms, max: syncMaxMs },
+  };
 }

@@ -23,7 +23,6 @@ Napi::Object Constants(Napi::Env env) {
       {"maxSegmentSize", kMaxSegmentSize},
       {"segmentSizeStep", kSegmentSizeStep},
       {"maxKeyBytes", kMaxKeySize},
-      {"defaultSyncDelayUs", kDefaultSyncDelayUs},
       {"formatVersion", kFormatVersion},
       {"recordOverhead", kFrameHeaderSize},
       {"batchOverhead", kFrameHeaderSize + kBatchHeaderSize},

@@ -23,6 +23,9 @@ class Appender {
  public:
   explicit Appender(WriterState& state);
 
+  // With false, an append that would have to wait for the disk fails at once, with kBackpressure.
+  void set_patient(bool patient) { patient_ = patient; }
+
   // The sequence of the record; 0 on failure, and then `failure()` says why. A record that was given a sequence
   // survives the death of the process. `record.key` is at most kMaxKeySize bytes.
   uint64_t Append(const RecordView& record);
@@ -38,11 +41,12 @@ class Appender {
   // Claims `padded` bytes and `count` sequence numbers in segment_; false when failure_ says why not.
   bool ClaimPlace(uint64_t frame_size, uint32_t count, Claim* claim);
   bool ClaimSlowly(uint64_t frame_size, uint32_t count, Claim* claim);
-  // One round of whatever the limit asked for; afterwards the claim is worth another try.
-  Status Attend(uint64_t padded);
+  // One round of whatever the limit asked for; afterwards the claim is worth another try, up to `limit`.
+  Status Attend(uint64_t padded, uint64_t* limit);
+  Status CheckDirty(uint64_t end, uint64_t padded);
   Status WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full);
   Status WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end);
-  void WakeSyncer();
+  void WakeSleepers();
   uint64_t Time() const;
 
   // Everything of a frame but its payload: the claim stored, the header words made.
@@ -62,6 +66,7 @@ class Appender {
 
   WriterState& state_;
   std::shared_ptr<Segment> segment_;
+  bool patient_ = true;
   Status failure_;
 };
 

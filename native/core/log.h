@@ -19,6 +19,7 @@
 namespace segwal {
 
 class Appender;
+class AppendListener;
 class Reader;
 
 // Told of progress from the syncer's thread; must not block, and must not call back into the log.
@@ -29,6 +30,13 @@ class DurabilityListener {
   virtual void OnDurable(uint64_t watermark) = 0;
   // The log is poisoned: nothing more will become durable. Called once.
   virtual void OnPoisoned(const Status& cause) = 0;
+};
+
+// What became of waiting for the next append.
+enum class FollowOutcome {
+  kReady,    // there is one already
+  kWaiting,  // the listener will be called, once
+  kEnded,    // none will ever come: the log is poisoned or closed
 };
 
 // Threads: every method may be called from any thread, except that Close must not run beside an append.
@@ -44,6 +52,8 @@ class Log {
   virtual uint64_t segment_size() const = 0;
   virtual bool read_only() const = 0;
   virtual const RecoveryReport& recovery() const = 0;
+  // What the log was opened with; whatever was left out is filled in.
+  virtual const LogOptions& options() const = 0;
   // Bytes of the largest frame that fits into a segment.
   virtual uint64_t max_frame_size() const = 0;
 
@@ -62,10 +72,18 @@ class Log {
   // Asks for a sync that covers `sequence`; listeners hear of it. Returns at once. Fails when the log is poisoned or
   // closed: listeners hear nothing then.
   virtual Status RequestDurable(uint64_t sequence) = 0;
+  // The same in the time that the policy of the log allows: with the next background sync, or at once when so many
+  // records or bytes wait that the policy says so.
+  virtual Status ExpectDurable(uint64_t sequence) = 0;
   // Blocks until `sequence` (at most last_sequence()) is durable, or the log is poisoned or closed.
   virtual Status WaitDurable(uint64_t sequence) = 0;
   virtual void AddListener(DurabilityListener* listener) = 0;
   virtual void RemoveListener(DurabilityListener* listener) = 0;  // when it returns, the listener is not called again
+
+  // Waits for a record behind `sequence` to be committed. The listener (writer_state.h) is told from the thread that
+  // commits it, or, in a read-only log, from one that looks for it. One wait of a listener at a time.
+  virtual FollowOutcome FollowAppends(uint64_t sequence, AppendListener* listener) = 0;
+  virtual void StopFollowing(AppendListener* listener) = 0;  // when it returns, the listener is not called any more
 
   // Goes on in the next segment, and seals the active one unless it is empty; it is durable then. Blocks for the disk.
   virtual Status Rotate() = 0;

@@ -44,6 +44,7 @@ bool ReadOnlyLog::LogIsThere() const {
 
 Status ReadOnlyLog::Look(const LogOptions& options) {
   const uint64_t started = platform_.Monotonic();
+  options_ = options;
   SEGWAL_TRY(directory_.Exists());
   SectorState meta_state = SectorState::kAbsent;
   LogMeta meta;
@@ -60,6 +61,12 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
   const bool meta_there = meta_state == SectorState::kValid;
   if (first.state != SectorState::kValid || (meta_there && first.identity.segment_id != meta.first_segment)) {
     if (meta_state == SectorState::kAbsent) return Status(ErrorCode::kNotFound, directory_.root() + " holds no log");
+    // Unless the writer has truncated the log since we read wal.meta: then it is to be looked at again.
+    LogMeta now;
+    if (directory_.ReadMeta(&meta_state, &now).ok() && meta_state == SectorState::kValid &&
+        now.first_segment != meta.first_segment) {
+      return Status(ErrorCode::kTruncated, "the log was truncated while it was opened");
+    }
     return Status::Corrupt(directory_.SegmentsPath() + " does not hold the first segment of the log",
                            {.segment = meta.first_segment, .first_sequence = meta_there ? meta.first_sequence : 0});
   }
@@ -137,6 +144,7 @@ Status ReadOnlyLog::Adopt(const SegmentHeader& header) {
 }
 
 Status ReadOnlyLog::Refresh() {
+  refreshed_ns_ = platform_.Monotonic();
   SEGWAL_TRY(Follow());
   return CheckDurableEnd();
 }
@@ -255,6 +263,7 @@ uint64_t ReadOnlyLog::durable_sequence() {
 }
 
 Status ReadOnlyLog::RequestDurable(uint64_t) { return ReadOnly("making records durable"); }
+Status ReadOnlyLog::ExpectDurable(uint64_t) { return ReadOnly("making records durable"); }
 Status ReadOnlyLog::WaitDurable(uint64_t) { return ReadOnly("making records durable"); }
 Status ReadOnlyLog::Rotate() { return ReadOnly("rotating"); }
 Status ReadOnlyLog::TruncateBefore(uint64_t) { return ReadOnly("truncating"); }
@@ -294,7 +303,70 @@ Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport*
   return VerifyCatalog(platform_, catalog_, last, durable, cancelled, report);
 }
 
+FollowOutcome ReadOnlyLog::FollowAppends(uint64_t sequence, AppendListener* listener) {
+  if (last_sequence() > sequence) return FollowOutcome::kReady;
+  const std::lock_guard lock(follow_mutex_);
+  if (follow_stop_) return FollowOutcome::kEnded;
+  followers_.push_back({sequence, listener});
+  if (!follow_thread_.joinable()) follow_thread_ = std::thread([this] { LookForMore(); });
+  follow_wake_.notify_one();
+  return FollowOutcome::kWaiting;
+}
+
+void ReadOnlyLog::StopFollowing(AppendListener* listener) {
+  const std::lock_guard lock(follow_mutex_);
+  std::erase_if(followers_, [listener](const Follower& follower) { return follower.listener == listener; });
+}
+
+// Looks often where records have just come, and less and less so where none do. A look costs a load from the mapped
+// segment; only now and then one that asks the file system for the next segment.
+void ReadOnlyLog::LookForMore() {
+  constexpr std::chrono::microseconds kShortest{20};
+  constexpr std::chrono::microseconds kLongest{5000};
+  constexpr int kLooksPerDelay = 500;
+  std::chrono::microseconds delay = kShortest;
+  int looks = 0;
+  std::unique_lock lock(follow_mutex_);
+  while (!follow_stop_) {
+    if (followers_.empty()) {
+      follow_wake_.wait(lock);
+      continue;
+    }
+    const uint64_t last = LastSequenceNow();
+    const auto ready = [last](const Follower& follower) { return follower.sequence < last; };
+    if (std::ranges::any_of(followers_, ready)) {
+      delay = kShortest;
+      looks = 0;
+      for (const Follower& follower : followers_) {
+        if (ready(follower)) follower.listener->OnAppended();
+      }
+      std::erase_if(followers_, ready);
+      continue;
+    }
+    if (++looks % kLooksPerDelay == 0) delay = std::min(delay * 2, kLongest);
+    follow_wake_.wait_for(lock, delay);
+  }
+}
+
+// The same as last_sequence(), but it only asks the file system when there is a sign of something new, or when it has
+// not asked for a while.
+uint64_t ReadOnlyLog::LastSequenceNow() {
+  constexpr uint64_t kLookAnyway = 20'000'000;
+  const std::lock_guard lock(mutex_);
+  const bool sign = tail_ && (PointerSealed(LoadLive(tail_->data).pointer) ||
+                              (end_.offset < tail_->end && Load<uint32_t>(tail_->data + end_.offset) != 0));
+  if (sign || platform_.Monotonic() - refreshed_ns_ > kLookAnyway) static_cast<void>(Refresh());
+  return end_.sequence;
+}
+
 Status ReadOnlyLog::Close() {
+  {
+    const std::lock_guard lock(follow_mutex_);
+    follow_stop_ = true;
+    for (const Follower& follower : std::exchange(followers_, {})) follower.listener->OnAppended();
+  }
+  follow_wake_.notify_one();
+  if (follow_thread_.joinable()) follow_thread_.join();
   const std::lock_guard lock(mutex_);
   tail_ = nullptr;
   catalog_.Clear();

@@ -101,7 +101,7 @@ TEST_F(ReadOnlyLogTest, IsNotLeftBehindWhenEverythingThatItKnewIsTruncated) {
 }
 
 TEST_F(ReadOnlyLogTest, FollowsAWriterThatNeverStops) {
-  log_.Open({.segment_size = TestLog::kSegmentSize, .sync_delay_us = 200});
+  log_.Open({.segment_size = TestLog::kSegmentSize, .sync = SyncPolicy{.delay_us = 200}});
   Follow();
   std::thread writer([&] {
     for (uint64_t i = 1; i <= 3000; ++i) log_.Append(std::to_string(i) + std::string(i % 400, '.'));

@@ -5,11 +5,16 @@
 
 namespace segwal {
 
-Reader::Reader(Catalog& catalog, const ReadFilter& filter)
-    : catalog_(catalog), filter_(filter), remaining_(filter.limit), next_(filter.reverse ? filter.to : filter.from) {}
+Reader::Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to)
+    : catalog_(catalog),
+      filter_(filter),
+      wanted_to_(wanted_to),
+      remaining_(filter.limit),
+      next_(filter.reverse ? filter.to : filter.from) {}
 
 Status Reader::Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter filter,
                     std::unique_ptr<Reader>* reader) {
+  const uint64_t wanted_to = filter.to;
   filter.from = std::max(filter.from, first);
   filter.to = std::min(filter.to, last);
   if (filter.segment != 0) {
@@ -23,8 +28,13 @@ Status Reader::Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter 
     filter.from = std::max(filter.from, entry->base_sequence());
     filter.to = std::min(filter.to, catalog.LastSequenceOf(filter.segment));
   }
-  reader->reset(new Reader(catalog, filter));
+  reader->reset(new Reader(catalog, filter, wanted_to));
   return Status::Ok();
+}
+
+void Reader::Extend(uint64_t last) {
+  filter_.from = std::max(filter_.from, next_);  // going on in the middle of a stretch, what was read is passed again
+  filter_.to = std::max(filter_.to, std::min(wanted_to_, last));
 }
 
 void Reader::Close() {

@@ -24,11 +24,15 @@ class Reader {
   // read, kTruncated when the segment was deleted meanwhile.
   Status Fill(ReadChunk* chunk);
 
+  // Goes on up to `last` where the reader had come to its end; all of it must be committed. What the filter says of the
+  // end holds on. Only forwards.
+  void Extend(uint64_t last);
+
   // Lets go of the segment; Fill then returns nothing.
   void Close();
 
  private:
-  Reader(Catalog& catalog, const ReadFilter& filter);
+  Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to);
 
   struct Item {
     RecordView record;
@@ -49,7 +53,8 @@ class Reader {
   static bool Emit(const Item& item, size_t* used, ReadChunk* chunk);
 
   Catalog& catalog_;
-  const ReadFilter filter_;
+  ReadFilter filter_;
+  const uint64_t wanted_to_;  // filter_.to as the caller gave it
   uint64_t remaining_;
   bool closed_ = false;
 

@@ -49,16 +49,16 @@ class Segment {
   Mapping& mapping() const { return *mapping_; }
 
   std::atomic<uint64_t>& pointer() const { return *pointer_; }
-  // Claims below this offset need no help. Below the end of the touched window as a rule; 0 calls for attention (see
-  // writer_state.h).
+  // Claims that end at or below this offset need no help. The end of the touched window or before it; 0 when somebody
+  // waits for the next append (see writer_state.h).
   std::atomic<uint64_t>& limit() { return limit_; }
 
   // Guarded by WriterState::mutex.
   uint64_t window_end = kSegmentHeaderSize;  // touched and zero up to here
   uint64_t wanted_end = 0;                   // an appender waits for the window to reach this
   bool low_water_passed = false;
-  bool attention = false;
-  bool sealed = false;  // and durable to its end
+  int64_t byte_base = 0;  // byte_base + offset: bytes of frames appended before that offset since the log was opened
+  bool sealed = false;    // and durable to its end
   std::shared_ptr<Segment> next;
 
   // Guarded by CommittedWalk's mutex until the walk has passed the end, constant afterwards.

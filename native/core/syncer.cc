@@ -5,8 +5,8 @@
 
 namespace segwal {
 
-Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, uint64_t sync_delay_us)
-    : state_(state), walk_(walk), sync_delay_ns_(sync_delay_us * 1000), synced_(end) {}
+Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, const SyncPolicy& policy)
+    : state_(state), walk_(walk), policy_(policy), synced_(end) {}
 
 void Syncer::Start() {
   thread_ = std::thread([this] { Run(); });
@@ -25,6 +25,22 @@ Status Syncer::Request(uint64_t sequence) {
   const std::lock_guard lock(state_.mutex);
   state_.requested = std::max(state_.requested, std::min(sequence, state_.AppendedSequenceLocked()));
   state_.syncer_wake.notify_one();
+  return state_.fatal;
+}
+
+Status Syncer::Expect(uint64_t sequence) {
+  const std::lock_guard lock(state_.mutex);
+  const Segment& current = *state_.current;
+  const uint64_t word = current.pointer().load(std::memory_order_relaxed);
+  const uint64_t bytes =
+      static_cast<uint64_t>(current.byte_base + static_cast<int64_t>(PointerOffset(word))) - state_.durable_bytes;
+  const uint64_t records = state_.AppendedSequenceLocked() - state_.durable.load(std::memory_order_relaxed);
+  const bool enough = (policy_.max_bytes != 0 && bytes >= policy_.max_bytes) ||
+                      (policy_.max_records != 0 && records >= policy_.max_records) || policy_.delay_us == 0;
+  if (enough) {
+    state_.requested = std::max(state_.requested, std::min(sequence, state_.AppendedSequenceLocked()));
+    state_.syncer_wake.notify_one();
+  }
   return state_.fatal;
 }
 
@@ -55,13 +71,16 @@ void Syncer::Run() {
     if (state_.requested <= durable && !rotated()) {
       if (FallAsleep()) {
         state_.syncer_wake.wait(lock);
+        state_.syncer_asleep = false;
+        state_.PublishLimit(*state_.current);
         // The clock of the background sync starts with the record that woke us.
         last_sync_ns = state_.platform.Monotonic();
         continue;
       }
       const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
-      if (elapsed < sync_delay_ns_) {
-        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(sync_delay_ns_ - elapsed));
+      const uint64_t delay = policy_.delay_us * 1000;
+      if (elapsed < delay) {
+        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(delay - elapsed));
         continue;
       }
     }
@@ -82,19 +101,17 @@ void Syncer::Run() {
 }
 
 bool Syncer::FallAsleep() {
-  if (sync_delay_ns_ == 0) return true;  // nobody asked, and nothing is synced unasked
-  Segment& current = *state_.current;
-  current.attention = true;
-  state_.PublishLimit(current);
+  if (policy_.delay_us == 0) return true;  // nobody asked, and nothing is synced unasked
+  state_.syncer_asleep = true;
+  state_.PublishLimit(*state_.current);
   if (state_.AppendedSequenceLocked() <= state_.durable.load(std::memory_order_relaxed)) return true;
-  current.attention = false;
-  state_.PublishLimit(current);
+  state_.syncer_asleep = false;
+  state_.PublishLimit(*state_.current);
   return false;
 }
 
 Status Syncer::SyncToCommittedEnd() {
   const CommittedWalk::Position end = walk_.Advance();
-  const uint64_t before = synced_.sequence;
   while (synced_.segment != end.segment) {
     const std::shared_ptr<Segment> full = synced_.segment;
     SEGWAL_TRY(SyncSegment(full, full->seal.end_offset));
@@ -109,8 +126,7 @@ Status Syncer::SyncToCommittedEnd() {
   }
   SEGWAL_TRY(SyncSegment(end.segment, end.offset));
   synced_ = end;
-  synced_bytes_.store(end.bytes, std::memory_order_relaxed);
-  if (end.sequence > before) MoveWatermark(end.sequence);
+  if (end.sequence > state_.durable.load(std::memory_order_relaxed)) MoveWatermark(end);
   return Status::Ok();
 }
 
@@ -136,7 +152,8 @@ Status Syncer::SealSegment(const std::shared_ptr<Segment>& segment) {
   return Status::Ok();
 }
 
-void Syncer::MoveWatermark(uint64_t sequence) {
+void Syncer::MoveWatermark(const CommittedWalk::Position& end) {
+  const uint64_t sequence = end.sequence;
   state_.durable.store(sequence, std::memory_order_release);
   // Not synced on its own: whenever it reaches the disk, it is true.
   // Not before the identity is on the disk: a mark in a segment without one is the sign of damage.
@@ -144,6 +161,8 @@ void Syncer::MoveWatermark(uint64_t sequence) {
   {
     // Under the mutex, so that nobody misses it between looking at the watermark and going to sleep.
     const std::lock_guard lock(state_.mutex);
+    state_.durable_bytes = end.bytes;
+    state_.PublishLimit(*state_.current);
     state_.durable_wake.notify_all();
   }
   const std::lock_guard lock(listeners_mutex_);

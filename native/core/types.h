@@ -11,14 +11,30 @@
 namespace segwal {
 
 inline constexpr uint64_t kDefaultSegmentSize = uint64_t{64} << 20;
-inline constexpr uint64_t kDefaultSyncDelayUs = 10'000;
+
+// When the log makes durable what was appended.
+struct SyncPolicy {
+  // Without being asked, within this many µs of an append; 0: never unasked.
+  uint64_t delay_us = 10'000;
+  // Sooner when somebody expects durability and so much is not durable yet (see Log::ExpectDurable); 0: no such bound.
+  uint64_t max_records = 1024;
+  uint64_t max_bytes = uint64_t{1} << 20;
+
+  bool operator==(const SyncPolicy&) const = default;
+};
+
+// Of bytes of frames that are not durable yet: where an append is refused. At least two segments in any case.
+inline constexpr uint64_t kDefaultMaxDirtyBytes = uint64_t{256} << 20;
 
 struct LogOptions {
   uint64_t segment_size = 0;  // bytes; 0: the log's own, or kDefaultSegmentSize for a new one
   bool create = true;
   bool read_only = false;
-  // What is appended without anybody waiting for it is made durable within this many µs; 0: only when asked.
-  uint64_t sync_delay_us = kDefaultSyncDelayUs;
+  // Left out: SyncPolicy's own defaults, or, in a log that is open already, what it was opened with; likewise below.
+  std::optional<SyncPolicy> sync;
+  // An append that would leave more bytes of frames than this not durable is refused; UINT64_MAX: none is. A frame
+  // larger than that is taken when nothing else waits for the disk.
+  std::optional<uint64_t> max_dirty_bytes;
 };
 
 // One record on its way in. `key` absent is not the same as `key` empty.

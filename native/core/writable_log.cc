@@ -1,6 +1,7 @@
 #include "core/writable_log.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "core/appender.h"
 #include "core/reader.h"
@@ -40,6 +41,10 @@ Status WritableLog::OpenAndRecover() {
   }
   recovery_ = std::move(recovered.report);
   meta_ = recovered.meta;
+  options_.segment_size = meta_.segment_size;
+  if (!options_.sync) options_.sync.emplace();
+  if (!options_.max_dirty_bytes) options_.max_dirty_bytes = std::max(kDefaultMaxDirtyBytes, 2 * meta_.segment_size);
+  state_.max_dirty_bytes = *options_.max_dirty_bytes;
   state_.max_frame_size = meta_.segment_size - kSegmentHeaderSize;
   for (const auto& sealed : recovered.sealed) catalog_.AddSealed(sealed.identity, sealed.seal);
 
@@ -62,6 +67,7 @@ Status WritableLog::OpenAndRecover() {
   end.sequence = recovered.next_sequence - 1;
   opened_at_ = end.sequence;
   state_.durable.store(end.sequence, std::memory_order_release);
+  end.segment->byte_base = -static_cast<int64_t>(end.offset);
   state_.current = end.segment;
   catalog_.AddLive(end.segment);
   {
@@ -71,7 +77,7 @@ Status WritableLog::OpenAndRecover() {
   end.earliest_us = tail.earliest_us;
   end.latest_us = tail.latest_us;
   walk_ = std::make_unique<CommittedWalk>(state_, end);
-  syncer_ = std::make_unique<Syncer>(state_, *walk_, end, options_.sync_delay_us);
+  syncer_ = std::make_unique<Syncer>(state_, *walk_, end, *options_.sync);
   allocator_ = std::make_unique<Allocator>(state_, meta_.log_id);
   allocator_->Start();
   syncer_->Start();
@@ -92,6 +98,31 @@ uint64_t WritableLog::last_sequence() { return walk_->Advance().sequence; }
 uint64_t WritableLog::appended_sequence() { return state_.AppendedSequence(); }
 
 Status WritableLog::RequestDurable(uint64_t sequence) { return syncer_->Request(sequence); }
+
+Status WritableLog::ExpectDurable(uint64_t sequence) { return syncer_->Expect(sequence); }
+
+FollowOutcome WritableLog::FollowAppends(uint64_t sequence, AppendListener* listener) {
+  while (true) {
+    if (walk_->Advance().sequence > sequence) return FollowOutcome::kReady;
+    {
+      const std::lock_guard lock(state_.mutex);
+      if (!state_.fatal.ok()) return FollowOutcome::kEnded;
+      // First asleep, then a last look: see writer_state.h.
+      state_.followers.push_back(listener);
+      state_.PublishLimit(*state_.current);
+      if (state_.AppendedSequenceLocked() <= sequence) return FollowOutcome::kWaiting;
+      std::erase(state_.followers, listener);
+      state_.PublishLimit(*state_.current);
+    }
+    std::this_thread::yield();  // its writer is copying it this very moment
+  }
+}
+
+void WritableLog::StopFollowing(AppendListener* listener) {
+  const std::lock_guard lock(state_.mutex);
+  std::erase(state_.followers, listener);
+  if (state_.current) state_.PublishLimit(*state_.current);
+}
 
 Status WritableLog::WaitDurable(uint64_t sequence) { return syncer_->Wait(sequence); }
 
@@ -156,7 +187,11 @@ std::vector<SegmentInfo> WritableLog::Segments() {
 
 LogStats WritableLog::Stats() {
   LogStats stats;
-  const uint64_t synced = syncer_->synced_bytes();  // before the walk, which it then cannot be ahead of
+  uint64_t durable_bytes = 0;
+  {
+    const std::lock_guard lock(state_.mutex);
+    durable_bytes = state_.durable_bytes;  // before the walk, which it then cannot be ahead of
+  }
   const CommittedWalk::Position end = walk_->Advance();
   const Syncer::Latency latency = syncer_->latency();
   stats.appends = end.frames;
@@ -165,7 +200,7 @@ LogStats WritableLog::Stats() {
   stats.first_sequence = first_sequence();
   stats.last_sequence = end.sequence;
   stats.durable_sequence = durable_sequence();
-  stats.dirty_bytes = end.bytes - synced;
+  stats.dirty_bytes = end.bytes - durable_bytes;
   stats.syncs = latency.syncs;
   stats.sync_p50_ms = latency.p50_ms;
   stats.sync_p99_ms = latency.p99_ms;

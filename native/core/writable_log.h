@@ -26,6 +26,7 @@ class WritableLog final : public Log {
   uint64_t segment_size() const override { return meta_.segment_size; }
   bool read_only() const override { return false; }
   const RecoveryReport& recovery() const override { return recovery_; }
+  const LogOptions& options() const override { return options_; }
   uint64_t max_frame_size() const override { return state_.max_frame_size; }
   std::unique_ptr<Appender> NewAppender() override;
   uint64_t first_sequence() override;
@@ -33,7 +34,10 @@ class WritableLog final : public Log {
   uint64_t durable_sequence() override { return state_.durable.load(std::memory_order_acquire); }
   uint64_t appended_sequence() override;
   Status RequestDurable(uint64_t sequence) override;
+  Status ExpectDurable(uint64_t sequence) override;
   Status WaitDurable(uint64_t sequence) override;
+  FollowOutcome FollowAppends(uint64_t sequence, AppendListener* listener) override;
+  void StopFollowing(AppendListener* listener) override;
   void AddListener(DurabilityListener* listener) override;
   void RemoveListener(DurabilityListener* listener) override;
   Status Rotate() override;
@@ -49,7 +53,7 @@ class WritableLog final : public Log {
   Status Finish();
   Status Shut(Status status, bool orderly);
 
-  const LogOptions options_;
+  LogOptions options_;
   const std::shared_ptr<Reclaimer> reclaimer_;
   Catalog catalog_;
   WriterState state_;
