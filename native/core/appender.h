@@ -42,7 +42,8 @@ class Appender {
   Status Attend(uint64_t padded);
   Status WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full);
   Status WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end);
-  void WakeSyncer();
+  // What is left to do when the limit called for attention during the append; `sequence`, or 0 when it went nowhere.
+  uint64_t FinishSlowly(uint64_t sequence);
   uint64_t Time() const;
 
   // Everything of a frame but its payload: the claim stored, the header words made.
@@ -65,7 +66,8 @@ class Appender {
   Status failure_;
 };
 
-// Seals the active segment and activates the spare in its place. Requires state.mutex and a spare.
+// Seals the active segment and activates the spare in its place, or poisons the log when the write pointer turns out to
+// be lost. Requires state.mutex and a spare.
 void RotateLocked(WriterState& state);
 
 }  // namespace segwal
