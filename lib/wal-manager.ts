@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Codec, WalData } from './codec';
+import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
 import { fromNative, settle, WalError } from './errors';
 import { loadNative } from './load';
@@ -98,9 +99,17 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const durability = new DurabilityQueue();
     const onProgress = (durable: number, failure: NativeFailure | null): void => {
       durability.settle(durable);
-      if (failure !== null) durability.fail(fromNative(failure));
+      if (failure === null) return;
+      const error = fromNative(failure);
+      durability.fail(error);
+      diagnostics.poisoned(error);
     };
-    const native = await settle(addon.open(resolve(directory), resolved.native, onProgress));
+    const path = resolve(directory);
+    const diagnostics = new Diagnostics(path);
+    const onRoom = (failure: NativeFailure | null): void => {
+      diagnostics.room(failure === null ? undefined : fromNative(failure));
+    };
+    const native = await settle(addon.open(path, resolved.native, onProgress, onRoom));
     return new WalManager<T>(native, addon.constants, durability, resolved);
   }
 

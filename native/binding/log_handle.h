@@ -22,7 +22,7 @@ class ReaderHandle;
 
 class LogHandle final : public FunctionOwner, public EnvironmentResource, private DurabilityListener {
  public:
-  // open(directory, options, onProgress): Promise<NativeLog>
+  // open(directory, options, onProgress, onRoom): Promise<NativeLog>
   static Napi::Value Open(const Napi::CallbackInfo& info);
 
   void Interrupt() override { closing_ = true; }
@@ -33,7 +33,7 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   void Forget(ReaderHandle* reader) { readers_.erase(reader); }
 
  private:
-  LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress);
+  LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress, Napi::Function on_room);
   ~LogHandle() override;
 
   Napi::Object Expose(Napi::Env env);
@@ -70,6 +70,7 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   // From the syncer's thread.
   void OnDurable(uint64_t watermark) override;
   void OnPoisoned(const Status& cause) override;
+  void OnRoom(const Status& status) override;
   void PostProgress(const Status& failure);
   void Progress(Napi::Env env, const Status& failure);
 
@@ -79,6 +80,7 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   std::unique_ptr<Appender> appender_;
   Status last_error_;
   Napi::FunctionReference on_progress_;
+  Napi::FunctionReference on_room_;
   std::vector<char> data_scratch_;
   std::vector<char> key_scratch_;
   std::unordered_set<ReaderHandle*> readers_;

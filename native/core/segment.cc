@@ -9,7 +9,7 @@ Status MemoryFailed(uint64_t id) {
   return Status(ErrorCode::kIo,
                 "segment " + std::to_string(id) +
                     ": its file could not be read or written through memory any more; has another process truncated "
-                    "it, or has the disk failed?",
+                    "it, has the disk failed, or is it full?",
                 EIO);
 }
 

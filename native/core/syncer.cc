@@ -165,6 +165,11 @@ void Syncer::TellPoisoned(const Status& fatal) {
   for (DurabilityListener* listener : listeners_) listener->OnPoisoned(fatal);
 }
 
+void Syncer::TellRoom(const Status& status) {
+  const std::lock_guard lock(listeners_mutex_);
+  for (DurabilityListener* listener : listeners_) listener->OnRoom(status);
+}
+
 Status Syncer::Finish() {
   SEGWAL_TRY(SyncToCommittedEnd());
   Segment& segment = *synced_.segment;

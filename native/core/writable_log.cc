@@ -72,7 +72,8 @@ Status WritableLog::OpenAndRecover() {
   end.latest_us = tail.latest_us;
   walk_ = std::make_unique<CommittedWalk>(state_, end);
   syncer_ = std::make_unique<Syncer>(state_, *walk_, end, options_.sync_delay_us);
-  allocator_ = std::make_unique<Allocator>(state_, meta_.log_id);
+  allocator_ =
+      std::make_unique<Allocator>(state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); });
   allocator_->Start();
   syncer_->Start();
   return Status::Ok();
