@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 
 import { startChild } from './processes';
 import type { Child } from './processes';
@@ -51,9 +52,32 @@ export class Subordinate {
   }
 }
 
-/** Why this machine cannot trace system calls; undefined when it can. */
+/** Why this machine cannot trace the system calls of a process; undefined when it can. */
 export function straceRefusal(): string | undefined {
-  const { status, error, stderr } = spawnSync('strace', ['-f', '-o', '/dev/null', 'true'], { encoding: 'utf8' });
-  if (error !== undefined) return 'strace is not installed';
-  return status === 0 ? undefined : stderr.trim().split('\n')[0];
+  const trial = 'sleep 0.2 & strace -f -o /dev/null -p $!';
+  const { status, stderr } = spawnSync('sh', ['-c', trial], { encoding: 'utf8' });
+  return status === 0 ? undefined : (stderr.trim().split('\n')[0] ?? 'strace failed');
+}
+
+/**
+ * From when this resolves, system calls of the process fail as strace's `inject` says. `ended` resolves when the tracer
+ * has seen the process end.
+ */
+export async function injectInto(pid: number, inject: string): Promise<{ ended: Promise<unknown> }> {
+  const call = inject.split(':', 1)[0] ?? '';
+  const options = ['-f', '-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${inject}`, '-p', String(pid)];
+  const tracer = spawn('strace', options, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = once(tracer, 'exit');
+  const attached = new Promise<void>((resolve) => {
+    // Read to its end: it tells of every thread that comes.
+    tracer.stderr.on('data', (text) => {
+      if (String(text).includes('attached')) resolve();
+    });
+  });
+  const early = ended.then(() => {
+    throw new Error('strace has ended');
+  });
+  await Promise.race([attached, early]);
+  early.catch(() => undefined);
+  return { ended };
 }
