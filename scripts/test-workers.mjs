@@ -11,8 +11,12 @@ import { root } from './repository.mjs';
 const kinds = {
   // Leaks are looked for by counting what the process holds; what Node.js itself leaves at its exit would drown them.
   asan: { sanitize: 'address,undefined', library: 'libasan.so', options: { ASAN_OPTIONS: 'detect_leaks=0' } },
-  // Node.js is not built with it, so only what the addon does is seen.
-  tsan: { sanitize: 'thread', library: 'libtsan.so', options: { TSAN_OPTIONS: 'report_bugs=1' } },
+  // Node.js is not built with it: what is seen of its own threads makes no sense.
+  tsan: {
+    sanitize: 'thread',
+    library: 'libtsan.so',
+    options: { TSAN_OPTIONS: 'halt_on_error=1:ignore_noninstrumented_modules=1' },
+  },
 };
 
 const { values, positionals } = parseArgs({

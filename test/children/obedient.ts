@@ -67,6 +67,7 @@ const orders: Record<string, (...args: string[]) => unknown> = {
   },
   waited: () => Promise.all(waiting.splice(0)),
   rotate: () => wal.rotate(),
+  'truncate-before': (sequence = '1') => wal.truncateBefore(Number(sequence)),
   durable: () => wal.durableSequence,
   last: () => wal.lastSequence,
   count: () => {

@@ -94,12 +94,15 @@ function holdings(directory: string): Holdings {
   };
 }
 
+function isMore(now: Holdings, before: Holdings): boolean {
+  return now.threads > before.threads || now.descriptors > before.descriptors || now.mappings > before.mappings;
+}
+
 /** Waits, at most ten seconds, until no more is held than at the beginning. */
 async function settled(directory: string, before: Holdings): Promise<Holdings> {
   for (let patience = 1000; ; patience--) {
     const now = holdings(directory);
-    const more = now.threads > before.threads || now.descriptors > 0 || now.mappings > 0;
-    if (!more || patience === 0) return now;
+    if (!isMore(now, before) || patience === 0) return now;
     await sleep(10);
   }
 }
@@ -156,6 +159,8 @@ async function round(directory: string, seed: number, before: Holdings): Promise
   await wal.truncateBefore(wal.lastSequence + 1);
   await wal.close();
   const after = await settled(directory, before);
+  if (isMore(after, before))
+    throw new Error(`left behind: ${JSON.stringify(after)}, before: ${JSON.stringify(before)}`);
   console.log(JSON.stringify({ seed, threads, appends: found.reduce((a, b) => a + b), before, after }));
 }
 
