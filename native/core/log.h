@@ -31,7 +31,7 @@ class DurabilityListener {
   virtual void OnPoisoned(const Status& cause) = 0;
   // kDiskFull: there is no room for the next segment, and appends will fail when the active one is full. Ok, later:
   // there is room again. In turns, each once.
-  virtual void OnRoom(const Status& status) = 0;
+  virtual void OnRoom(const Status& status) { static_cast<void>(status); }
 };
 
 // Threads: every method may be called from any thread, except that Close must not run beside an append.

@@ -179,6 +179,14 @@ TEST_F(MemoryFailureTest, RecordsThatWereAppendedInThisBootAreMissedByTheNextOpe
   EXPECT_OK(log_.TryOpen());
 }
 
+TEST_F(MemoryFailureTest, RecordsAreMissedAlsoWhenTheFileWasCutBetweenTwoOfThem) {
+  log_.Open();
+  log_.AppendQuarters(1, 3);
+  log_.Kill();
+  CutShort(1, kSegmentHeaderSize);
+  EXPECT_CODE(log_.TryOpen(), kCorrupt);
+}
+
 // A log that is cut short at any moment, by threads that append as fast as they can.
 TEST_F(MemoryFailureTest, AppendersThatRaceWithTheCutAllStop) {
   log_.Open();

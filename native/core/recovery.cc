@@ -426,6 +426,14 @@ Status Recovery::DecideUnsealed(size_t at) {
     }
     const uint32_t word = offset + kFrameHeaderSize <= length ? Load<uint32_t>(data + offset) : 0;
     const bool committed = word != 0 && (word & kClaimBit) == 0 && offset < PointerOffset(segment.live.pointer);
+    // A claim that was never filled in leaves the file whole. One that is too short for its own claims was cut.
+    const bool cut_off = offset < PointerOffset(segment.live.pointer) && PointerOffset(segment.live.pointer) > length;
+    if (same_boot && cut_off) {  // D
+      return Damage(segment, offset, due, resumes > due ? resumes - 1 : due,
+                    "the file was cut short: it has " + std::to_string(length) +
+                        " bytes, and records were appended up to " +
+                        std::to_string(PointerOffset(segment.live.pointer)));
+    }
     if (same_boot && committed) {  // D
       return Damage(segment, offset, due, resumes > due ? resumes - 1 : due,
                     "a committed frame is damaged, and the machine has not been restarted since it was written");
