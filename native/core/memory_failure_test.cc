@@ -187,6 +187,20 @@ TEST_F(MemoryFailureTest, RecordsAreMissedAlsoWhenTheFileWasCutBetweenTwoOfThem)
   EXPECT_CODE(log_.TryOpen(), kCorrupt);
 }
 
+TEST_F(MemoryFailureTest, NoLimitIsPublishedOverTheAlarm) {
+  ASSERT_OK(log_.layout().Create());
+  std::unique_ptr<Segment> segment;
+  const SegmentIdentity identity{.segment_id = 1, .salt = 9, .segment_size = kMinSegmentSize};
+  ASSERT_OK(Segment::Create(log_.platform(), log_.layout(), identity, kMinSegmentSize, &segment));
+  segment->SetLimit(kMinSegmentSize);
+  EXPECT_EQ(segment->limit().load(), kMinSegmentSize);
+  CutShort(1, 0);
+  segment->data()[0] = std::byte{1};
+  segment->SetLimit(kMinSegmentSize);
+  EXPECT_EQ(segment->limit().load(), Segment::kFailedLimit);
+  EXPECT_CODE(segment->CheckMemory(), kIo);
+}
+
 // A log that is cut short at any moment, by threads that append as fast as they can.
 TEST_F(MemoryFailureTest, AppendersThatRaceWithTheCutAllStop) {
   log_.Open();

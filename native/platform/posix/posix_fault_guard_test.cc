@@ -4,7 +4,6 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -105,17 +104,13 @@ TEST_F(FaultGuardTest, ThreadsThatFaultAtOnceAllGoOn) {
   EXPECT_EQ(told.load(), 4 * 64);
 }
 
-// What follows changes the handlers of the process, so a child process does it. It exits with 0 when all was well.
-int StatusOf(void (*in_child)(const std::string& path), const std::string& path) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    in_child(path);
-    ::_exit(9);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return status;
-}
+// What follows changes the handlers of the process before the guard is installed, so each runs in a process that has
+// not mapped anything yet: a "threadsafe" death test starts the program anew.
+class FaultGuardChainTest : public FaultGuardTest {
+ protected:
+  FaultGuardChainTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+  std::string path_ = temporary_.path() + "/foreign";
+};
 
 // A page that is a fault to touch, and that the guard knows nothing of.
 volatile char* ForeignPage(const std::string& path) {
@@ -144,70 +139,65 @@ void JumpBack(int, siginfo_t* info, void*) {
 
 void JumpBackWithout(int) { ::siglongjmp(back, 1); }
 
-TEST_F(FaultGuardTest, AForeignFaultGoesToTheHandlerThatWasThereBefore) {
-  const int status = StatusOf(
-      [](const std::string& path) {
-        struct sigaction action{};
-        action.sa_sigaction = JumpBack;
-        action.sa_flags = SA_SIGINFO;
-        ::sigaction(SIGBUS, &action, nullptr);
-        Install();
-        volatile char* const page = ForeignPage(path);
-        if (::sigsetjmp(back, 1) == 0) {
-          *page = 1;
-          ::_exit(1);
-        }
-        ::_exit(fault_address == page ? 0 : 2);
-      },
-      temporary_.path() + "/foreign");
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+TEST_F(FaultGuardChainTest, AForeignFaultGoesToTheHandlerThatWasThereBefore) {
+  const auto scene = [this] {
+    struct sigaction action{};
+    action.sa_sigaction = JumpBack;
+    action.sa_flags = SA_SIGINFO;
+    ::sigaction(SIGBUS, &action, nullptr);
+    Install();
+    volatile char* const page = ForeignPage(path_);
+    if (::sigsetjmp(back, 1) == 0) {
+      *page = 1;
+      ::_exit(1);
+    }
+    ::_exit(fault_address == page ? 0 : 2);
+  };
+  EXPECT_EXIT(scene(), testing::ExitedWithCode(0), "");
 }
 
-TEST_F(FaultGuardTest, AForeignFaultGoesToAnOldFashionedHandlerToo) {
-  const int status = StatusOf(
-      [](const std::string& path) {
-        ::signal(SIGBUS, JumpBackWithout);
-        Install();
-        volatile char* const page = ForeignPage(path);
-        if (::sigsetjmp(back, 1) == 0) *page = 1;
-        ::_exit(0);
-      },
-      temporary_.path() + "/foreign");
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+TEST_F(FaultGuardChainTest, AForeignFaultGoesToAnOldFashionedHandlerToo) {
+  const auto scene = [this] {
+    ::signal(SIGBUS, JumpBackWithout);
+    Install();
+    volatile char* const page = ForeignPage(path_);
+    if (::sigsetjmp(back, 1) == 0) {
+      *page = 1;
+      ::_exit(1);
+    }
+    ::_exit(0);
+  };
+  EXPECT_EXIT(scene(), testing::ExitedWithCode(0), "");
 }
 
-TEST_F(FaultGuardTest, AForeignFaultKillsWhereNobodyHandledIt) {
-  const int status = StatusOf(
-      [](const std::string& path) {
-        ::signal(SIGBUS, SIG_DFL);
-        Install();
-        *ForeignPage(path) = 1;
-      },
-      temporary_.path() + "/foreign");
-  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS) << status;
+TEST_F(FaultGuardChainTest, AForeignFaultKillsWhereNobodyHandledIt) {
+  const auto scene = [this] {
+    ::signal(SIGBUS, SIG_DFL);
+    Install();
+    *ForeignPage(path_) = 1;
+    ::_exit(0);
+  };
+  EXPECT_EXIT(scene(), testing::KilledBySignal(SIGBUS), "");
 }
 
-TEST_F(FaultGuardTest, ASignalThatSomebodySentKillsToo) {
-  const int status = StatusOf(
-      [](const std::string&) {
-        ::signal(SIGBUS, SIG_DFL);
-        Install();
-        ::raise(SIGBUS);
-      },
-      "");
-  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS) << status;
+TEST_F(FaultGuardChainTest, ASignalThatSomebodySentKillsToo) {
+  const auto scene = [] {
+    ::signal(SIGBUS, SIG_DFL);
+    Install();
+    ::raise(SIGBUS);
+    ::_exit(0);
+  };
+  EXPECT_EXIT(scene(), testing::KilledBySignal(SIGBUS), "");
 }
 
-TEST_F(FaultGuardTest, ASignalThatIsIgnoredStaysIgnored) {
-  const int status = StatusOf(
-      [](const std::string&) {
-        ::signal(SIGBUS, SIG_IGN);
-        Install();
-        ::raise(SIGBUS);
-        ::_exit(0);
-      },
-      "");
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+TEST_F(FaultGuardChainTest, ASignalThatIsIgnoredStaysIgnored) {
+  const auto scene = [] {
+    ::signal(SIGBUS, SIG_IGN);
+    Install();
+    ::raise(SIGBUS);
+    ::_exit(0);
+  };
+  EXPECT_EXIT(scene(), testing::ExitedWithCode(0), "");
 }
 
 }  // namespace
