@@ -1,6 +1,7 @@
 export type { Codec, WalData } from './codec';
 export { WalError } from './errors';
 export type { WalErrorCode, WalErrorDetails } from './errors';
+export type { WalDiagnostic } from './diagnostics';
 export { Operation } from './operation';
 export type { SyncOptions, SyncPolicy, WalOptions } from './options';
 export type { ReadBatchOptions, ReadOptions } from './read-options';

@@ -188,13 +188,14 @@ export interface Native {
   /**
    * `onProgress(durable, failure)`: everything up to `durable` is durable; `failure` is set once, when the log is poisoned.
    * Called on this thread, once per sync at the most, and only when `requestDurable` asked for something it settles (or on
-   * failure). Opening a directory that this process has open already joins the same log.
+   * failure). `onRoom` is told in turns that there is no room for the next segment, and, with null, that there is. Opening a directory that this process has open already joins the same log.
    */
   open(
     directory: string,
     options: NativeOpenOptions,
     onProgress: (durable: number, failure: NativeFailure | null) => void,
     onAppended: () => void,
+    onRoom: (failure: NativeFailure | null) => void,
   ): Promise<NativeLog>;
   /** CRC32C of `data`, continuing from `crc` (0 to begin). For tests and tools. */
   crc32c(data: Uint8Array, crc?: number): number;

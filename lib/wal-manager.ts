@@ -3,11 +3,12 @@ import type { Readable, Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Codec, WalData } from './codec';
+import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
 import { fromNative, settle, WalError } from './errors';
 import { loadNative } from './load';
 import { Followers } from './following';
-import type { Native, NativeFailure, NativeLog, NativeReader } from './native';
+import type { Native, NativeLog, NativeReader } from './native';
 import { checkDirectory, checkSyncPolicy, resolveOptions } from './options';
 import type { ResolvedOptions, SyncPolicy, WalOptions } from './options';
 import { resolveRead, resolveReadBatches, wholeSegment } from './read-options';
@@ -124,13 +125,22 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     checkDirectory(directory);
     const addon = loadNative();
     const resolved = resolveOptions(options, addon.constants);
+    const path = resolve(directory);
+    const diagnostics = new Diagnostics(path);
     let wal: WalManager<T> | undefined;
     const native = await settle(
       addon.open(
-        resolve(directory),
+        path,
         resolved.native,
-        (durable, failure) => wal?.onProgress(durable, failure),
+        (durable, failure) => {
+          const error = failure === null ? undefined : fromNative(failure);
+          wal?.onProgress(durable, error);
+          if (error !== undefined) diagnostics.poisoned(error);
+        },
         () => wal?.followers.wake(),
+        (failure) => {
+          diagnostics.room(failure === null ? undefined : fromNative(failure));
+        },
       ),
     );
     wal = new WalManager<T>(native, addon.constants, resolved);
@@ -465,9 +475,9 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     return this.durability.wait(sequence, true, undefined);
   }
 
-  private onProgress(durable: number, failure: NativeFailure | null): void {
+  private onProgress(durable: number, failure: WalError | undefined): void {
     this.durability.settle(durable);
-    if (failure !== null) this.durability.fail(fromNative(failure));
+    if (failure !== undefined) this.durability.fail(failure);
     this.writes.retry();
   }
 

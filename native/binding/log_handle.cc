@@ -33,6 +33,7 @@ Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
   auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
   auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
   auto on_appended = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[3].As<Napi::Function>()));
+  auto on_room = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[4].As<Napi::Function>()));
   struct Result {
     Status status;
     std::unique_ptr<LogShare> share;
@@ -43,22 +44,24 @@ Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
       [result, directory = info[0].As<Napi::String>().Utf8Value(), options = ToLogOptions(info[1].As<Napi::Object>())] {
         result->status = LogShare::Open(directory, options, &result->share);
       },
-      [result, deferred, on_progress, on_appended](Napi::Env back) {
+      [result, deferred, on_progress, on_appended, on_room](Napi::Env back) {
         if (!result->status.ok()) return deferred->Reject(ToJs(back, result->status));
-        auto* handle = new LogHandle(back, std::move(result->share), on_progress->Value(), on_appended->Value());
+        auto* handle = new LogHandle(back, std::move(result->share), on_progress->Value(), on_appended->Value(),
+                                     on_room->Value());
         deferred->Resolve(handle->Expose(back));
       });
   return deferred->Promise();
 }
 
 LogHandle::LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress,
-                     Napi::Function on_appended)
+                     Napi::Function on_appended, Napi::Function on_room)
     : environment_(Environment::Of(env)),
       share_(std::move(share)),
       log_(&share_->log()),
       appender_(log_->NewAppender()),
       on_progress_(Napi::Persistent(on_progress)),
-      on_appended_(Napi::Persistent(on_appended)) {
+      on_appended_(Napi::Persistent(on_appended)),
+      on_room_(Napi::Persistent(on_room)) {
   environment_->Add(this);
   log_->AddListener(this);
 }
@@ -376,6 +379,14 @@ void LogHandle::OnDurable(uint64_t) {
 
 void LogHandle::OnPoisoned(const Status& cause) { PostProgress(cause); }
 
+void LogHandle::OnRoom(const Status& status) {
+  environment_->channel().Post([weak = std::weak_ptr(self_), status](Napi::Env env) {
+    const auto self = weak.lock();
+    if (!self || (*self)->on_room_.IsEmpty()) return;
+    (*self)->on_room_.Call({status.ok() ? env.Null() : Napi::Value(ToJs(env, status))});
+  });
+}
+
 void LogHandle::PostProgress(const Status& failure) {
   environment_->channel().Post([weak = std::weak_ptr(self_), failure](Napi::Env env) {
     if (const auto self = weak.lock()) (*self)->Progress(env, failure);
@@ -548,6 +559,7 @@ void LogHandle::StartClosing(Napi::Env env) {
         }
         on_progress_.Reset();
         on_appended_.Reset();
+        on_room_.Reset();
         for (const Napi::Promise::Deferred& closer : std::exchange(closers_, {})) {
           if (status->ok()) {
             closer.Resolve(back.Undefined());
@@ -570,6 +582,7 @@ void LogHandle::Release() {
   }
   on_progress_.Reset();
   on_appended_.Reset();
+  on_room_.Reset();
 }
 
 }  // namespace segwal

@@ -25,7 +25,7 @@ class LogHandle final : public FunctionOwner,
                         private DurabilityListener,
                         private AppendListener {
  public:
-  // open(directory, options, onProgress, onAppended): Promise<NativeLog>
+  // open(directory, options, onProgress, onAppended, onRoom): Promise<NativeLog>
   static Napi::Value Open(const Napi::CallbackInfo& info);
 
   void Interrupt() override { closing_ = true; }
@@ -36,7 +36,8 @@ class LogHandle final : public FunctionOwner,
   void Forget(ReaderHandle* reader) { readers_.erase(reader); }
 
  private:
-  LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress, Napi::Function on_appended);
+  LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress, Napi::Function on_appended,
+            Napi::Function on_room);
   ~LogHandle() override;
 
   Napi::Object Expose(Napi::Env env);
@@ -77,6 +78,7 @@ class LogHandle final : public FunctionOwner,
   // From the syncer's thread.
   void OnDurable(uint64_t watermark) override;
   void OnPoisoned(const Status& cause) override;
+  void OnRoom(const Status& status) override;
   void PostProgress(const Status& failure);
   void Progress(Napi::Env env, const Status& failure);
   void AwaitDurable(Napi::Env env, uint64_t sequence, Status (Log::*ask)(uint64_t));
@@ -92,6 +94,7 @@ class LogHandle final : public FunctionOwner,
   Status last_error_;
   Napi::FunctionReference on_progress_;
   Napi::FunctionReference on_appended_;
+  Napi::FunctionReference on_room_;
   std::vector<char> data_scratch_;
   std::vector<char> key_scratch_;
   std::unordered_set<ReaderHandle*> readers_;

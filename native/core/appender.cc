@@ -87,9 +87,11 @@ inline uint64_t Appender::Finish(const OpenFrame& frame, uint32_t crc) {
   Store(frame.at + 16, frame.word2);
   // The commit. Release: whoever loads this length with acquire sees the whole frame.
   AtomicAt<uint32_t>(frame.at).store(static_cast<uint32_t>(frame.length), std::memory_order_release);
-  // seq_cst: the second half of the handshake with whoever is falling asleep (writer_state.h).
-  if (segment_->limit().load(std::memory_order_seq_cst) == 0) [[unlikely]]
-    WakeSleepers();
+  // seq_cst: the second half of the handshake with whoever is falling asleep (writer_state.h). And when memory of the
+  // segment was replaced under this append, its alarm stands here: this thread has raised it itself, or a page that
+  // another thread has replaced was stored to, and then the system's change of the page lies between alarm and store.
+  if (segment_->limit().load(std::memory_order_seq_cst) <= Segment::kFailedLimit) [[unlikely]]
+    return FinishSlowly(frame.sequence);
   return frame.sequence;
 }
 
@@ -224,6 +226,7 @@ bool Appender::ClaimSlowly(uint64_t frame_size, uint32_t count, Claim* claim) {
 
 Status Appender::Attend(uint64_t padded, uint64_t* limit) {
   std::unique_lock lock(state_.mutex);
+  state_.CheckMemory();
   if (!state_.fatal.ok()) return state_.fatal;
   segment_ = state_.current;
   uint64_t end = PointerOffset(segment_->pointer().load(std::memory_order_relaxed)) + padded;
@@ -314,9 +317,15 @@ Status Appender::WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segm
   return state_.fatal;
 }
 
-void Appender::WakeSleepers() {
+uint64_t Appender::FinishSlowly(uint64_t sequence) {
   const std::lock_guard lock(state_.mutex);
+  if (Status lost = segment_->CheckMemory(); !lost.ok()) {
+    state_.Poison(lost);
+    failure_ = state_.fatal;
+    return 0;
+  }
   state_.WakeSleepers();
+  return sequence;
 }
 
 void RotateLocked(WriterState& state) {
@@ -324,6 +333,8 @@ void RotateLocked(WriterState& state) {
   // From here on no claim succeeds in it: TryClaim refuses a sealed word, and its compare-and-swap fails on a changed
   // one.
   const uint64_t word = full->pointer().fetch_or(kSealedBit, std::memory_order_seq_cst);
+  // A count that was lost must not become the base of the next segment.
+  if (Status lost = full->CheckMemory(); !lost.ok()) return state.Poison(lost);
   const std::shared_ptr<Segment> fresh = std::move(state.spare);
   state.spare = nullptr;
   const uint64_t base = full->base_sequence() + PointerCount(word);

@@ -46,7 +46,8 @@ class Appender {
   Status CheckDirty(uint64_t end, uint64_t padded);
   Status WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full);
   Status WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end);
-  void WakeSleepers();
+  // What is left to do when the limit called for attention during the append; `sequence`, or 0 when it went nowhere.
+  uint64_t FinishSlowly(uint64_t sequence);
   uint64_t Time() const;
 
   // Everything of a frame but its payload: the claim stored, the header words made.
@@ -70,7 +71,8 @@ class Appender {
   Status failure_;
 };
 
-// Seals the active segment and activates the spare in its place. Requires state.mutex and a spare.
+// Seals the active segment and activates the spare in its place, or poisons the log when the write pointer turns out to
+// be lost. Requires state.mutex and a spare.
 void RotateLocked(WriterState& state);
 
 }  // namespace segwal

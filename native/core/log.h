@@ -22,7 +22,7 @@ class Appender;
 class AppendListener;
 class Reader;
 
-// Told of progress from the syncer's thread; must not block, and must not call back into the log.
+// Told of progress from the log's threads; must not block, and must not call back into the log.
 class DurabilityListener {
  public:
   virtual ~DurabilityListener() = default;
@@ -30,6 +30,9 @@ class DurabilityListener {
   virtual void OnDurable(uint64_t watermark) = 0;
   // The log is poisoned: nothing more will become durable. Called once.
   virtual void OnPoisoned(const Status& cause) = 0;
+  // kDiskFull: there is no room for the next segment, and appends will fail when the active one is full. Ok, later:
+  // there is room again. In turns, each once.
+  virtual void OnRoom(const Status& status) { static_cast<void>(status); }
 };
 
 // What became of waiting for the next append.

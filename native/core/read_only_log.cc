@@ -189,6 +189,10 @@ Status ReadOnlyLog::Follow() {
         end_.sequence += frame.count;
         durable_ = std::max(durable_, DecodeSynced(frame.synced, last->base_sequence()));
       }
+      if (tail_->failure->Happened()) {
+        tail_ = nullptr;  // the next look maps the file anew, and finds out more
+        return MemoryFailed(end_.segment);
+      }
       if (mark > end_.sequence) {
         return Status::Corrupt("segment " + std::to_string(end_.segment) + ", offset " + std::to_string(end_.offset) +
                                    ": records up to " + std::to_string(mark) + " had been made durable, and record " +

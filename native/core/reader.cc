@@ -47,6 +47,21 @@ void Reader::Close() {
 Status Reader::Fill(ReadChunk* chunk) {
   chunk->count = 0;
   chunk->needed = 0;
+  Status status = FillFromItems(chunk);
+  // Afterwards: a page may have been lost after its frame was found whole, and before it was copied.
+  Status memory = CheckMemory();
+  if (memory.ok()) return status;
+  chunk->count = 0;
+  chunk->needed = 0;
+  return memory;
+}
+
+Status Reader::CheckMemory() {
+  if (lost_.ok() && view_ && view_->failure->Happened()) lost_ = MemoryFailed(view_->identity.segment_id);
+  return lost_;
+}
+
+Status Reader::FillFromItems(ReadChunk* chunk) {
   size_t used = 0;
   while (remaining_ != 0) {
     if (next_item_ == items_.size()) {
@@ -95,6 +110,7 @@ Status Reader::EnterSegment() {
     return Status(ErrorCode::kTruncated,
                   "record " + std::to_string(next_) + " was removed from the log while it was read");
   }
+  SEGWAL_TRY(CheckMemory());  // of the segment that is left
   SEGWAL_TRY(catalog_.View(entry->id(), &view_));
   view_first_ = entry->base_sequence();
   view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));

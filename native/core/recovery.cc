@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/segment.h"
+
 namespace segwal {
 namespace {
 
@@ -22,6 +24,11 @@ struct Scanned {
   bool nothing_behind = false;  // no byte behind the first run was ever claimed
 };
 
+// Asked after memory was read, before anything is made of it: replaced pages read as zeros, and zeros mean something.
+Status CheckMemory(const Mapping& mapping, uint64_t id) {
+  return mapping.failure()->Happened() ? MemoryFailed(id) : Status::Ok();
+}
+
 class Recovery {
  public:
   Recovery(Platform& platform, const LogDirectory& directory, const LogOptions& options, RecoveredLog* out)
@@ -33,6 +40,9 @@ class Recovery {
     SEGWAL_TRY(CheckSegments());
     SEGWAL_TRY(ScanUnsealed());
     SEGWAL_TRY(Decide());
+    for (size_t i = 0; i < scanned_.size(); ++i) {
+      if (scanned_[i].mapping) SEGWAL_TRY(CheckMemory(*scanned_[i].mapping, candidates_[i].id));
+    }
     return Apply();
   }
 
@@ -158,6 +168,7 @@ Status Recovery::SetAside(const Candidate& candidate) {
     constexpr uint64_t kFirstFrames = uint64_t{64} << 10;
     const uint64_t end = LastWriterIsOfThisBoot() ? std::min(candidate.file_size, kFirstFrames) : candidate.file_size;
     used = FindNonZeroEnd(mapping->data(), std::min(end, kSegmentHeaderSize), end);
+    SEGWAL_TRY(CheckMemory(*mapping, candidate.id));
   }
   if (used <= kSegmentHeaderSize) {
     remove_.push_back(candidate.id);
@@ -268,6 +279,7 @@ Status Recovery::ScanUnsealed() {
     scanned.nothing_behind = NothingBehind(candidate, scanned.scan, boot_);
     if (!scanned.nothing_behind) scanned.scan = ScanSegment(data, length, candidate.identity, false);
     proof_ = std::max(proof_, scanned.scan.proof);
+    SEGWAL_TRY(CheckMemory(*scanned.mapping, candidate.id));
   }
   return Status::Ok();
 }
@@ -358,6 +370,14 @@ Status Recovery::DecideUnsealed(size_t at) {
     }
     const uint32_t word = offset + kFrameHeaderSize <= length ? Load<uint32_t>(data + offset) : 0;
     const bool committed = word != 0 && (word & kClaimBit) == 0 && offset < PointerOffset(segment.live.pointer);
+    // A claim that was never filled in leaves the file whole. One that is too short for its own claims was cut.
+    const bool cut_off = offset < PointerOffset(segment.live.pointer) && PointerOffset(segment.live.pointer) > length;
+    if (same_boot && cut_off) {  // D
+      return Damage(segment, offset, due, resumes > due ? resumes - 1 : due,
+                    "the file was cut short: it has " + std::to_string(length) +
+                        " bytes, and records were appended up to " +
+                        std::to_string(PointerOffset(segment.live.pointer)));
+    }
     if (same_boot && committed) {  // D
       return Damage(segment, offset, due, resumes > due ? resumes - 1 : due,
                     "a committed frame is damaged, and the machine has not been restarted since it was written");
@@ -508,6 +528,7 @@ Status Recovery::Settle(size_t at) {
   Dirty(data, 0, kSegmentHeaderSize);
   Dirty(data, OffsetBehind(data, end, segment.base(), proof_), end);
   SEGWAL_TRY(mapping->Sync(0, end));
+  SEGWAL_TRY(CheckMemory(*mapping, segment.id));
   if (!full) return Status::Ok();
   const SegmentScan& scan = scanned_[at].scan;
   const Seal seal{.end_offset = end,
@@ -517,6 +538,7 @@ Status Recovery::Settle(size_t at) {
                   .latest_us = scan.latest_us};
   StoreSeal(data, segment.identity, seal);
   SEGWAL_TRY(mapping->Sync(0, kSegmentHeaderSize));
+  SEGWAL_TRY(CheckMemory(*mapping, segment.id));
   candidates_[at].seal = seal;
   return Status::Ok();
 }

@@ -23,6 +23,7 @@ void Syncer::Stop() {
 
 Status Syncer::Request(uint64_t sequence) {
   const std::lock_guard lock(state_.mutex);
+  state_.CheckMemory();
   state_.requested = std::max(state_.requested, std::min(sequence, state_.AppendedSequenceLocked()));
   state_.syncer_wake.notify_one();
   return state_.fatal;
@@ -131,11 +132,11 @@ Status Syncer::SyncToCommittedEnd() {
 }
 
 Status Syncer::SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end) {
-  if (synced_.offset >= end) return Status::Ok();
+  if (synced_.offset >= end) return segment->CheckMemory();
   // The first sync of a segment takes the header page along: a record counts for nothing without the identity.
   const uint64_t begin = header_synced_ ? synced_.offset : 0;
   const uint64_t started = state_.platform.Monotonic();
-  SEGWAL_TRY(segment->mapping().Sync(begin, end - begin));
+  SEGWAL_TRY(segment->Sync(begin, end - begin));
   NoteLatency(state_.platform.Monotonic() - started);
   synced_.offset = end;
   header_synced_ = true;
@@ -144,7 +145,7 @@ Status Syncer::SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end
 
 Status Syncer::SealSegment(const std::shared_ptr<Segment>& segment) {
   StoreSeal(segment->data(), segment->identity(), segment->seal);
-  SEGWAL_TRY(segment->mapping().Sync(0, kSegmentHeaderSize));
+  SEGWAL_TRY(segment->Sync(0, kSegmentHeaderSize));
   state_.catalog.MarkSealed(segment->id(), segment->seal);
   const std::lock_guard lock(state_.mutex);
   segment->sealed = true;
@@ -183,13 +184,18 @@ void Syncer::TellPoisoned(const Status& fatal) {
   for (DurabilityListener* listener : listeners_) listener->OnPoisoned(fatal);
 }
 
+void Syncer::TellRoom(const Status& status) {
+  const std::lock_guard lock(listeners_mutex_);
+  for (DurabilityListener* listener : listeners_) listener->OnRoom(status);
+}
+
 Status Syncer::Finish() {
   SEGWAL_TRY(SyncToCommittedEnd());
   Segment& segment = *synced_.segment;
-  if (!header_synced_) SEGWAL_TRY(segment.mapping().Sync(0, kSegmentHeaderSize));
+  if (!header_synced_) SEGWAL_TRY(segment.Sync(0, kSegmentHeaderSize));
   StoreMark(segment.data(), segment.identity(), synced_.sequence);
   StoreOrderlyEnd(segment.data(), segment.identity(), synced_.offset);
-  return segment.mapping().Sync(0, kSegmentHeaderSize);
+  return segment.Sync(0, kSegmentHeaderSize);
 }
 
 void Syncer::NoteLatency(uint64_t ns) {

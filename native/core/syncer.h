@@ -33,6 +33,7 @@ class Syncer {
   Status Expect(uint64_t sequence);
   void AddListener(DurabilityListener* listener);
   void RemoveListener(DurabilityListener* listener);
+  void TellRoom(const Status& status);  // Threads: any
 
   // After Stop: makes everything durable, and notes in the active segment that the log was closed in order.
   Status Finish();

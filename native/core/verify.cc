@@ -52,6 +52,11 @@ Status VerifyCatalog(Platform& platform, Catalog& catalog, uint64_t last_sequenc
     }
     const uint64_t last = std::min(last_sequence, catalog.LastSequenceOf(entry.id()));
     VerifySegment(*view, entry.seal, last, durable, report);
+    if (view->failure->Happened()) {
+      report->ok = false;
+      report->findings.push_back(
+          {"D", entry.id(), kSegmentHeaderSize, 0, entry.base_sequence(), last, MemoryFailed(entry.id()).message()});
+    }
   }
   report->duration_ms = static_cast<double>(platform.Monotonic() - started) / 1e6;
   return Status::Ok();

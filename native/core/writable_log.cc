@@ -59,7 +59,7 @@ Status WritableLog::OpenAndRecover() {
   } else {
     SEGWAL_TRY(Allocator::MakeSegment(state_, meta_.log_id, recovered.next_segment, meta_.segment_size, &end.segment));
     end.segment->Activate(recovered.next_sequence, platform.Now(), state_.boot, state_.pid);
-    SEGWAL_TRY(end.segment->mapping().Sync(0, kSegmentHeaderSize));
+    SEGWAL_TRY(end.segment->Sync(0, kSegmentHeaderSize));
     // Only now that there is a first segment: a meta without segments is a log that lost them.
     if (recovered.is_new) SEGWAL_TRY(directory.WriteMeta(meta_));
   }
@@ -78,7 +78,8 @@ Status WritableLog::OpenAndRecover() {
   end.latest_us = tail.latest_us;
   walk_ = std::make_unique<CommittedWalk>(state_, end);
   syncer_ = std::make_unique<Syncer>(state_, *walk_, end, *options_.sync);
-  allocator_ = std::make_unique<Allocator>(state_, meta_.log_id);
+  allocator_ =
+      std::make_unique<Allocator>(state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); });
   allocator_->Start();
   syncer_->Start();
   return Status::Ok();
@@ -132,6 +133,7 @@ void WritableLog::RemoveListener(DurabilityListener* listener) { syncer_->Remove
 
 Status WritableLog::Rotate() {
   std::unique_lock lock(state_.mutex);
+  state_.CheckMemory();
   const std::shared_ptr<Segment> full = state_.current;
   if (PointerCount(full->pointer().load(std::memory_order_relaxed)) == 0) return state_.fatal;
   state_.writer_wake.wait(
@@ -140,6 +142,7 @@ Status WritableLog::Rotate() {
   if (state_.current == full) {  // otherwise somebody else was quicker
     if (!state_.spare) return Status(state_.spare_failure).WithContext("no new segment");
     RotateLocked(state_);
+    if (state_.current == full) return state_.fatal;
   }
   // The watermark follows the seal.
   const uint64_t last = full->next->base_sequence() - 1;
@@ -158,7 +161,7 @@ Status WritableLog::TruncateBefore(uint64_t sequence) {
   if (keep == entries.begin()) return Status::Ok();
   // What stays must not depend on what goes: the kept log begins with a durable identity and durable records before it.
   SEGWAL_TRY(syncer_->Wait(keep->base_sequence() - 1));
-  if (keep->live) SEGWAL_TRY(keep->live->mapping().Sync(0, kSegmentHeaderSize));
+  if (keep->live) SEGWAL_TRY(keep->live->Sync(0, kSegmentHeaderSize));
   const uint64_t id = keep->id();
   LogMeta meta = meta_;
   meta.first_segment = id;

@@ -2,8 +2,8 @@
 //
 // An append looks at exactly one shared word besides the write pointer: its segment's `limit`. Whatever needs an
 // appender to stop and think - the touched window ends, the segment is full, too much is not durable yet, the syncer or
-// a follower fell asleep, the log was closed or poisoned - lowers that word under `mutex`; the appender then takes
-// `mutex` and finds out which.
+// a follower fell asleep, the log was closed or poisoned, memory of the segment had to be replaced - lowers that word;
+// the appender then takes `mutex` and finds out which. All but the last is done under `mutex`.
 //
 // Why no wake-up of a sleeping syncer or follower is lost: to fall asleep it stores limit = 0, then loads the write
 // pointer; an appender moves the write pointer, commits, then loads limit. Stores and loads are seq_cst, so one of the
@@ -95,8 +95,22 @@ struct WriterState {
     uint64_t limit = segment.window_end;
     if (!segment.low_water_passed && segment.window_end < segment.size()) limit -= std::min(limit, LowWater(segment));
     limit = std::min(limit, DirtyLimit(segment));
-    if (syncer_asleep || !followers.empty() || !fatal.ok()) limit = 0;
-    segment.limit().store(limit, std::memory_order_seq_cst);
+    if (syncer_asleep || !followers.empty() || !fatal.ok()) limit = Segment::kAttentionLimit;
+    segment.SetLimit(limit);
+  }
+
+  // Requires mutex. Poisons the log when memory of the active segment had to be replaced.
+  void CheckMemory() {
+    if (!current) return;
+    if (Status status = current->CheckMemory(); !status.ok()) Poison(status);
+  }
+
+  // Requires mutex. Ends all appending: what was appended since the last sync, or in it, may be lost.
+  void Poison(const Status& cause) {
+    Fail(Status(ErrorCode::kPoisoned,
+                "what was appended last may be lost; close the log and open it again to see what is really there: " +
+                    cause.message(),
+                cause.os_error()));
   }
 
   // Requires mutex. Something was committed: wakes whoever waited for that.
@@ -126,8 +140,14 @@ struct WriterState {
     return AppendedSequenceLocked();
   }
   uint64_t AppendedSequenceLocked() const {
-    return current->base_sequence() + PointerCount(current->pointer().load(std::memory_order_seq_cst)) - 1;
+    const uint64_t count = PointerCount(current->pointer().load(std::memory_order_seq_cst));
+    // The pointer itself may have been lost. Then nobody knows, and whoever wants to wait for all of it has to wait for
+    // more than there will ever be, to learn why.
+    if (current->failure()->Happened()) return kUnknownSequence;
+    return current->base_sequence() + count - 1;
   }
+
+  static constexpr uint64_t kUnknownSequence = (uint64_t{1} << 53) - 1;  // above all that can be
 
   // How far the allocator keeps ahead of the write pointer, and how much of that is left when it is woken.
   static constexpr uint64_t kWindow = uint64_t{16} << 20;
