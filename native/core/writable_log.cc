@@ -73,9 +73,12 @@ Status WritableLog::OpenAndRecover() {
   walk_ = std::make_unique<CommittedWalk>(state_, end);
   syncer_ = std::make_unique<Syncer>(state_, *walk_, end, options_.sync_delay_us);
   allocator_ = std::make_unique<Allocator>(state_, meta_.log_id);
+  return Status::Ok();
+}
+
+void WritableLog::Start() {
   allocator_->Start();
   syncer_->Start();
-  return Status::Ok();
 }
 
 WritableLog::~WritableLog() { Abandon(); }
