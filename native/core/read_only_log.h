@@ -56,7 +56,7 @@ class ReadOnlyLog final : public Log {
   // Looks for what was appended, rotated and truncated since the last look.
   Status Refresh();
   Status DropTruncated();
-  bool ReachedSuccessor(Header* next) const;
+  Status ReachedSuccessor(Header* next, bool* reached) const;
   uint64_t FirstSequence() const;
   Status LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files);
 
