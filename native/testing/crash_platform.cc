@@ -595,6 +595,16 @@ Status CrashPlatform::Random(std::span<std::byte> out) {
   return Status::Ok();
 }
 
+void CrashPlatform::Damage(const std::string& path, uint64_t offset, ByteView bytes) {
+  const std::lock_guard lock(mutex_);
+  NodePtr node;
+  if (!Find(path, &node).ok() || offset + bytes.size() > node->size) return;
+  std::memcpy(node->memory.data() + offset, bytes.data(), bytes.size());
+  if (offset + bytes.size() <= node->medium.size()) {
+    std::memcpy(node->medium.data() + offset, bytes.data(), bytes.size());
+  }
+}
+
 uint64_t CrashPlatform::Fingerprint() {
   const std::lock_guard lock(mutex_);
   uint32_t crc = 0;

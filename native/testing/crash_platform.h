@@ -67,6 +67,9 @@ class CrashPlatform final : public Platform {
   void HideBoot() { boot_hidden_ = true; }
   void MoveClock(int64_t us) { clock_ += static_cast<uint64_t>(us); }
 
+  // Bytes of a file become others, live and on the medium, as when the medium goes bad.
+  void Damage(const std::string& path, uint64_t offset, ByteView bytes);
+
   // ---- looking ----
 
   // A checksum over every name and every byte, LOCK aside, as programs see them.

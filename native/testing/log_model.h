@@ -48,6 +48,7 @@ class LogModel {
   uint64_t NextRecord(uint64_t sequence, uint64_t last) const;
 
   uint64_t first() const { return first_low_; }
+  uint64_t first_high() const { return first_high_; }  // should the last truncation have come to its end
   uint64_t last() const { return slots_.size(); }
   uint64_t durable() const { return durable_; }
   // Up to where every append has returned.

@@ -67,6 +67,7 @@ class Run {
   void DieLater(Dice dice);
   void DieInRecovery(Dice dice);
   void RecoverTwice(Dice dice);
+  void Damage(Dice dice);
   void MoveClock(Dice dice);
 
  private:
@@ -97,6 +98,19 @@ class Run {
   void Leave(Death death);
   void Open();
   bool RecoverAlone(uint64_t* last);
+  // A durable frame as it lies on the medium, and what it proves.
+  struct Found {
+    std::string path;
+    uint64_t segment;
+    uint64_t offset;
+    uint64_t first;
+    uint64_t last;
+    std::vector<std::byte> bytes;
+    bool filler;
+  };
+  std::vector<Found> DurableFrames(uint64_t* proof);
+  void OpenDamaged(const Found& frame);
+  size_t Quarantined();
   void CheckRecovered();
   void CheckReads(Log& log, const ReadFilter& filter, uint64_t last, const char* who);
 
@@ -147,6 +161,7 @@ constexpr std::array kActions{
     Action{"die-later", 6, &Run::DieLater},
     Action{"die-in-recovery", 5, &Run::DieInRecovery},
     Action{"recover-twice", 4, &Run::RecoverTwice},
+    Action{"damage", 3, &Run::Damage},
     Action{"clock", 1, &Run::MoveClock},
 };
 
@@ -202,7 +217,15 @@ std::string Run::RandomData(Dice& dice) {
   }
   std::string data(size, '\0');
   if (dice.Percent(5)) return data;
-  if (dice.Percent(4) && log_.open()) {  // what looks like frames, because it was
+  if (dice.Percent(3)) {  // what looks like frames, because it was, in another segment
+    const WriterState& state = log_.log().parts().state;
+    const uint64_t id = dice.Between(1, state.current->id());
+    if (const auto bytes = platform_.Live(LogDirectory(platform_, kRoot).SegmentPath(id))) {
+      size = std::min<size_t>(std::max<size_t>(size, 400), bytes->size() - kSegmentHeaderSize);
+      return {reinterpret_cast<const char*>(bytes->data() + kSegmentHeaderSize), size};
+    }
+  }
+  if (dice.Percent(4)) {  // and in this one
     WriterState& state = log_.log().parts().state;
     const std::shared_ptr<Segment> segment = state.current;
     const uint64_t used = PointerOffset(segment->pointer().load());
@@ -543,6 +566,107 @@ void Run::RecoverTwice(Dice dice) {
   Leave(dice.Percent(50) ? Death::kPowerLoss : Death::kProcess);
 }
 
+// ---- damage --------------------------------------------------------------------------------------------------------
+
+std::vector<Run::Found> Run::DurableFrames(uint64_t* proof) {
+  const LogDirectory directory(platform_, kRoot);
+  std::vector<LogDirectory::SegmentFile> files;
+  std::vector<std::string> strays;
+  std::vector<Found> found;
+  *proof = 0;
+  if (!directory.List(&files, &strays).ok()) return found;
+  for (const LogDirectory::SegmentFile& file : files) {
+    const std::string path = directory.SegmentPath(file.id);
+    const std::vector<std::byte> bytes = platform_.Live(path).value_or(std::vector<std::byte>());
+    SegmentIdentity identity;
+    if (bytes.size() < kSegmentHeaderSize || LoadIdentity(bytes.data(), &identity) != SectorState::kValid) continue;
+    uint64_t offset = kSegmentHeaderSize;
+    uint32_t index = 0;
+    Frame frame;
+    while (CheckFrame(bytes.data(), offset, bytes.size(), index, SaltChecksum(identity.salt), &frame) ==
+           FrameState::kValid) {
+      const uint64_t first = identity.base_sequence + index;
+      const uint64_t last = first + frame.count - 1;
+      if (last > model_.durable()) break;
+      *proof = std::max(*proof, DecodeSynced(frame.synced, identity.base_sequence));
+      const auto at = bytes.begin() + static_cast<std::ptrdiff_t>(offset);
+      found.push_back({path, file.id, offset, first, last, {at, at + frame.length}, frame.filler()});
+      offset += frame.padded_length();
+      index += frame.count;
+    }
+  }
+  return found;
+}
+
+// The medium goes bad where a record lies that is durable, and a later frame that is durable too says so. That must
+// never pass in silence.
+void Run::Damage(Dice dice) {
+  model_.Durable(log_.log().durable_sequence());
+  armed_ = dice.Percent(50) ? Death::kPowerLoss : Death::kProcess;
+  platform_.Crash(armed_, dice.Next());
+  ++result_.crashes;
+  writers_.clear();
+  log_.Kill();
+  platform_.Restart();
+  platform_.Heal();
+  model_.Died(armed_, boot_known_);
+  uint64_t proof = 0;
+  std::vector<Found> frames = DurableFrames(&proof);
+  std::erase_if(frames, [&](const Found& frame) {
+    return frame.filler || frame.last > proof || frame.first < model_.first_high();
+  });
+  if (!frames.empty()) {
+    const Found& frame = frames[dice.Below(frames.size())];
+    std::vector<std::byte> bytes = frame.bytes;
+    if (dice.Percent(70)) {
+      bytes[dice.Below(bytes.size())] ^= static_cast<std::byte>(1u << dice.Below(8));
+    } else {
+      std::fill(bytes.begin(), bytes.end(), std::byte{0});
+    }
+    Say([&] { return "  record " + std::to_string(frame.first) + " is damaged, proof is " + std::to_string(proof); });
+    platform_.Damage(frame.path, frame.offset, bytes);
+    OpenDamaged(frame);
+    platform_.Damage(frame.path, frame.offset, frame.bytes);
+  }
+  if (!failed()) Open();
+}
+
+void Run::OpenDamaged(const Found& frame) {
+  const uint64_t fingerprint = platform_.Fingerprint();
+  const Status status = log_.Open(platform_, kRoot, Options());
+  Say([&] { return "  " + (status.ok() ? std::string("opened") : status.message()); });
+  if (!status.ok()) {
+    if (status.code() != ErrorCode::kCorrupt) FailWith("damage was called something else: " + status.message());
+    const LogLocation at = status.location();
+    if (at.segment != frame.segment || at.first_sequence > frame.first || at.last_sequence < frame.first) {
+      FailWith("the damage of record " + std::to_string(frame.first) + " was found elsewhere: " + status.message());
+    }
+    if (platform_.Fingerprint() != fingerprint) FailWith("an open that said WAL_CORRUPT changed something");
+    return;
+  }
+  // Its segment is sealed, and nobody has looked. A reader has to notice.
+  if (std::string wrong = model_.Recovered(log_.log().first_sequence(), log_.log().last_sequence()); !wrong.empty()) {
+    return FailWith("with a damaged record " + wrong);
+  }
+  std::unique_ptr<Reader> reader;
+  std::array<RecordDescriptor, 1> descriptors;
+  ReadChunk chunk{.data = chunk_, .records = descriptors};
+  Status read = log_.log().NewReader({.from = frame.first, .to = frame.last}, &reader);
+  if (read.ok()) read = reader->Fill(&chunk);
+  if (read.code() != ErrorCode::kCorrupt) {
+    FailWith("record " + std::to_string(frame.first) + " is damaged, and neither open nor read says so");
+  }
+  reader.reset();
+  log_.Kill();
+  platform_.Restart();
+  model_.Died(Death::kProcess, boot_known_);
+}
+
+size_t Run::Quarantined() {
+  std::vector<DirectoryEntry> entries;
+  return platform_.List(LogDirectory(platform_, kRoot).QuarantinePath(), &entries).ok() ? entries.size() : 0;
+}
+
 // ---- dying and coming back -----------------------------------------------------------------------------------------
 
 void Run::Leave(Death death) {
@@ -595,8 +719,16 @@ void Run::Open() {
   }
   for (int attempt = 0;; ++attempt) {
     failures_before_ = platform_.failures();
+    const size_t quarantined = Quarantined();
     const Status status = log_.Open(platform_, kRoot, Options());
-    if (status.ok()) break;
+    if (status.ok()) {
+      const bool dropped = std::ranges::any_of(log_.log().recovery().findings,
+                                               [](const Finding& finding) { return finding.rule == "C"; });
+      if (dropped && Quarantined() == quarantined && !Excused()) {
+        FailWith("recovery took records out and put nothing into quarantine");
+      }
+      break;
+    }
     model_.RecoveryTried();
     Say([&] { return "  open failed: " + status.message(); });
     if (status.code() == ErrorCode::kCorrupt || (!Excused())) {
