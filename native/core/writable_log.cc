@@ -18,9 +18,10 @@ std::string OwnerNote(Platform& platform) {
 
 }  // namespace
 
-WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options)
+WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options,
+                         std::shared_ptr<Reclaimer> reclaimer)
     : options_(options),
-      reclaimer_(Reclaimer::Start()),
+      reclaimer_(std::move(reclaimer)),
       catalog_(platform, directory, reclaimer_),
       state_(platform, std::move(directory), catalog_, reclaimer_) {}
 

@@ -16,7 +16,9 @@ namespace segwal {
 
 class WritableLog final : public Log {
  public:
-  WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options);
+  // `reclaimer`: a stopped one makes everything that is let go of be destroyed at once.
+  WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options,
+              std::shared_ptr<Reclaimer> reclaimer = Reclaimer::Start());
   ~WritableLog() override;
 
   // Once, before anything else. Nothing stays behind when it fails.

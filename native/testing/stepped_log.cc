@@ -15,6 +15,15 @@ uint64_t FrameSize(const std::vector<RecordView>& records, bool batch) {
   return size;
 }
 
+std::shared_ptr<Reclaimer> Stopped() {
+  static const std::shared_ptr<Reclaimer> kReclaimer = [] {
+    std::shared_ptr<Reclaimer> reclaimer = Reclaimer::Start();
+    reclaimer->Stop();
+    return reclaimer;
+  }();
+  return kReclaimer;
+}
+
 }  // namespace
 
 const char* StepName(StoppedWriter::Step step) {
@@ -23,7 +32,7 @@ const char* StepName(StoppedWriter::Step step) {
 }
 
 Status SteppedLog::Open(Platform& platform, const std::string& directory, const LogOptions& options) {
-  auto log = std::make_unique<WritableLog>(platform, LogDirectory(platform, directory), options);
+  auto log = std::make_unique<WritableLog>(platform, LogDirectory(platform, directory), options, Stopped());
   SEGWAL_TRY(log->OpenAndRecover());
   log_ = std::move(log);
   appender_ = log_->NewAppender();
