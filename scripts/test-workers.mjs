@@ -15,7 +15,7 @@ const kinds = {
   tsan: {
     sanitize: 'thread',
     library: 'libtsan.so',
-    options: { TSAN_OPTIONS: 'halt_on_error=1:ignore_noninstrumented_modules=1' },
+    options: { TSAN_OPTIONS: `halt_on_error=1:ignore_noninstrumented_modules=1:suppressions=${resolve('native/testing/tsan_suppressions.txt')}` },
   },
 };
 

@@ -42,6 +42,11 @@ Status Allocator::MakeSegment(WriterState& state, const LogId& log_id, uint64_t 
   return Status::Ok();
 }
 
+void Allocator::SupplySpare() {
+  std::unique_lock lock(state_.mutex);
+  if (!state_.spare) MakeSpare(lock);
+}
+
 void Allocator::KeepWindow() {
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {

@@ -23,6 +23,9 @@ class Allocator {
   void Start();
   // Ends the threads. The spare, if any, stays in the state.
   void Stop();
+  // What the spare thread does whenever there is none: makes one, or notes why not. For who drives a log without its
+  // threads, step by step.
+  void SupplySpare();
 
   // A segment for id `id`, with a fresh salt, not yet activated. Also how a log gets its first one.
   static Status MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,

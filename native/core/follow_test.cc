@@ -208,8 +208,10 @@ TEST_F(DirtyTest, IsNoBoundWhenThereIsNone) {
   LogOptions options = Options();
   options.max_dirty_bytes = UINT64_MAX;
   log_.Open(options);
-  for (int i = 0; i < 300; ++i) log_.Append(std::string(1000, 'x'));
+  log_.platform().Hold(Operation::kSyncMapping);
+  for (uint64_t i = 0; i <= kMaxDirty / 1024; ++i) log_.Append(std::string(1000, 'x'));
   EXPECT_GT(log_->Stats().dirty_bytes, kMaxDirty);
+  log_.platform().Release();
 }
 
 // ---- what a policy allows -----------------------------------------------------------------------------------------

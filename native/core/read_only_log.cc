@@ -205,7 +205,9 @@ Status ReadOnlyLog::Follow() {
       durable_ = std::max(durable_, mark);
     }
     SegmentHeader next;
-    if (!ReachedSuccessor(&next)) return Status::Ok();
+    bool reached = false;
+    SEGWAL_TRY(ReachedSuccessor(&next, &reached));
+    if (!reached) return Status::Ok();
     if (!last->seal) {
       catalog_.MarkSealed(end_.segment, {.end_offset = end_.offset,
                                          .record_count = end_.sequence + 1 - last->base_sequence(),
@@ -217,9 +219,12 @@ Status ReadOnlyLog::Follow() {
   }
 }
 
-bool ReadOnlyLog::ReachedSuccessor(SegmentHeader* next) const {
-  if (!ReadHeader(end_.segment + 1, next).ok() || next->state != SectorState::kValid) return false;
-  return next->identity.base_sequence == end_.sequence + 1 && next->identity.log_id == log_id_;
+Status ReadOnlyLog::ReachedSuccessor(SegmentHeader* next, bool* reached) const {
+  const Status status = ReadHeader(end_.segment + 1, next);
+  if (status.code() == ErrorCode::kIo) return status;  // says nothing about what is there
+  *reached = status.ok() && next->state == SectorState::kValid && next->identity.base_sequence == end_.sequence + 1 &&
+             next->identity.log_id == log_id_;
+  return Status::Ok();
 }
 
 Status ReadOnlyLog::DropTruncated() {

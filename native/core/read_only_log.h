@@ -61,7 +61,7 @@ class ReadOnlyLog final : public Log {
   // That the log reaches as far as it did when it was closed in order.
   Status CheckDurableEnd();
   Status DropTruncated();
-  bool ReachedSuccessor(SegmentHeader* next) const;
+  Status ReachedSuccessor(SegmentHeader* next, bool* reached) const;
   uint64_t FirstSequence() const;
   Status LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files);
 

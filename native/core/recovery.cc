@@ -103,6 +103,7 @@ class Recovery {
   std::vector<Scanned> scanned_;       // beside candidates_; empty for sealed ones
   std::vector<uint64_t> remove_;       // ids of files that hold nothing of this log any more
   std::vector<uint64_t> quarantine_;   // ids of files that hold something nobody can read
+  bool front_goes_ = false;            // segments before the first that the log keeps are among them
   uint64_t proof_ = 0;                 // the highest sequence that something proves durable
 
   std::vector<Filler> fillers_;
@@ -221,6 +222,7 @@ Status Recovery::CheckSegments() {
   SEGWAL_TRY(CheckSize());
   // Deleted on purpose by truncateBefore, which did not come to its end.
   while (candidates_.front().id < out_.meta.first_segment) {
+    front_goes_ = true;
     remove_.push_back(candidates_.front().id);
     candidates_.erase(candidates_.begin());
     if (candidates_.empty()) {
@@ -432,6 +434,9 @@ Status Recovery::Apply() {
     if (!candidates_[i].seal) SEGWAL_TRY(Settle(i));
   }
   if (zero_tail_) SEGWAL_TRY(ZeroTail(candidates_[last], ends_[last]));
+  // The wal.meta that says that the front may go can be one whose name is not durable yet: whoever wrote it died
+  // before.
+  if (front_goes_) SEGWAL_TRY(platform_.SyncDirectory(directory_.MetadataPath()));
   SEGWAL_TRY(MoveFilesAway());
   if (meta_state_ != SectorState::kValid) SEGWAL_TRY(directory_.WriteMeta(out_.meta));
 

@@ -87,11 +87,9 @@ void Syncer::Run() {
     }
     lock.unlock();
     last_sync_ns = state_.platform.Monotonic();
-    const Status status = SyncToCommittedEnd();
+    const Status status = Step();
     lock.lock();
-    if (!status.ok()) {
-      Poison(status);
-    } else if (state_.durable.load(std::memory_order_relaxed) == durable) {
+    if (status.ok() && state_.durable.load(std::memory_order_relaxed) == durable) {
       // A claim that its writer is still filling stands before what is wanted. It takes that writer microseconds.
       state_.syncer_wake.wait_for(lock, std::chrono::microseconds(20));
     }
@@ -109,6 +107,14 @@ bool Syncer::FallAsleep() {
   state_.syncer_asleep = false;
   state_.PublishLimit(*state_.current);
   return false;
+}
+
+Status Syncer::Step() {
+  Status status = SyncToCommittedEnd();
+  if (status.ok()) return status;
+  const std::lock_guard lock(state_.mutex);
+  Poison(status);
+  return status;
 }
 
 Status Syncer::SyncToCommittedEnd() {

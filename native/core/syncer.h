@@ -25,6 +25,9 @@ class Syncer {
   void Start();
   // Ends the thread after the sync that it is in.
   void Stop();
+  // What the thread does over and over: makes durable what is committed. A failure poisons the log. For who drives a
+  // log without its threads, step by step.
+  Status Step();
 
   // Fails when the log can make nothing durable any more; listeners are not told then.
   Status Request(uint64_t sequence);

@@ -19,9 +19,10 @@ std::string OwnerNote(Platform& platform) {
 
 }  // namespace
 
-WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options)
+WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options,
+                         std::shared_ptr<Reclaimer> reclaimer)
     : options_(options),
-      reclaimer_(Reclaimer::Start()),
+      reclaimer_(std::move(reclaimer)),
       catalog_(platform, directory, reclaimer_),
       state_(platform, std::move(directory), catalog_, reclaimer_) {}
 
@@ -80,9 +81,12 @@ Status WritableLog::OpenAndRecover() {
   syncer_ = std::make_unique<Syncer>(state_, *walk_, end, *options_.sync);
   allocator_ =
       std::make_unique<Allocator>(state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); });
+  return Status::Ok();
+}
+
+void WritableLog::Start() {
   allocator_->Start();
   syncer_->Start();
-  return Status::Ok();
 }
 
 WritableLog::~WritableLog() { Abandon(); }

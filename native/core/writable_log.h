@@ -16,11 +16,23 @@ namespace segwal {
 
 class WritableLog final : public Log {
  public:
-  WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options);
+  // `reclaimer`: a stopped one makes everything that is let go of be destroyed at once.
+  WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options,
+              std::shared_ptr<Reclaimer> reclaimer = Reclaimer::Start());
   ~WritableLog() override;
 
   // Once, before anything else. Nothing stays behind when it fails.
   Status OpenAndRecover();
+  // Starts the threads that keep the log supplied and make it durable. Without them whoever drives the log does their
+  // work, step by step, through the parts.
+  void Start();
+
+  struct Parts {
+    WriterState& state;
+    Syncer& syncer;
+    Allocator& allocator;
+  };
+  Parts parts() { return {state_, *syncer_, *allocator_}; }
 
   const std::string& directory() const override { return state_.directory.root(); }
   uint64_t segment_size() const override { return meta_.segment_size; }
