@@ -5,5 +5,6 @@ export { Operation } from './operation';
 export type { SyncOptions, SyncPolicy, WalOptions } from './options';
 export type { ReadBatchOptions, ReadOptions } from './read-options';
 export type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
-export type { Finding, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+export type { Finding, Progress, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+export type { VerifyOptions } from './verification';
 export { WalManager } from './wal-manager';

@@ -18,6 +18,7 @@ export interface NativeOpenOptions {
   segmentSize: number; // bytes; 0: the log's own
   create: boolean;
   readOnly: boolean;
+  salvage: boolean;
   syncDelayUs: number; // what nobody waits for is durable within this; 0: only when asked
 }
 
@@ -40,6 +41,7 @@ export interface NativeFinding {
   bytes: number;
   firstSequence: number;
   lastSequence: number;
+  durable: boolean;
   action: string;
 }
 
@@ -102,6 +104,13 @@ export interface NativeReader {
   lastError(): NativeFailure;
 }
 
+/** A verification under way. `done` rejects with `WAL_ABORTED` after `cancel`. */
+export interface NativeVerification {
+  readonly done: Promise<NativeReport>;
+  progress(): { records: number; bytes: number; totalBytes: number };
+  cancel(): void;
+}
+
 /** One open log, as this thread sees it. Plain functions, not methods: they may be called detached. */
 export interface NativeLog {
   readonly segmentSize: number;
@@ -143,7 +152,8 @@ export interface NativeLog {
   readOne(sequence: number, data: Uint8Array, descriptors: ArrayBuffer): number;
   /** A NativeReader, or −code. */
   reader(filter: NativeFilter): NativeReader | number;
-  verify(): Promise<NativeReport>;
+  /** On so many threads; 0: one for each core. */
+  verify(concurrency: number): NativeVerification;
   /** Durable. Idempotent: later calls settle with the first. After it every function above returns −WAL_CLOSED or 0. */
   close(): Promise<void>;
 }
@@ -175,6 +185,8 @@ export interface Native {
     options: NativeOpenOptions,
     onProgress: (durable: number, failure: NativeFailure | null) => void,
   ): Promise<NativeLog>;
+  /** What opening the log with `salvage` would find and do; changes nothing. */
+  planSalvage(directory: string): Promise<NativeReport>;
   /** CRC32C of `data`, continuing from `crc` (0 to begin). For tests and tools. */
   crc32c(data: Uint8Array, crc?: number): number;
 }

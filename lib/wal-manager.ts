@@ -24,9 +24,11 @@ import {
   toBatch,
 } from './records';
 import type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
-import { toRecoveryReport, toSegmentInfo, toStats, toVerifyReport } from './reports';
+import { toRecoveryReport, toSegmentInfo, toStats } from './reports';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
 import { checkInteger, checkSequence } from './validation';
+import { runVerification } from './verification';
+import type { VerifyOptions } from './verification';
 
 /**
  * An open write-ahead log.
@@ -102,6 +104,18 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     };
     const native = await settle(addon.open(resolve(directory), resolved.native, onProgress));
     return new WalManager<T>(native, addon.constants, durability, resolved);
+  }
+
+  /**
+   * What `open` with `recovery: 'salvage'` would find and do to a log that nobody has open for writing. Reads all of it and
+   * changes nothing.
+   *
+   * @throws {@link WalError} `WAL_LOCKED`, `WAL_NOT_FOUND`, `WAL_UNSUPPORTED_VERSION`, `WAL_IO`; `WAL_CORRUPT` when even a
+   * salvage would refuse (as rejections).
+   */
+  static async planSalvage(directory: string): Promise<RecoveryReport> {
+    checkDirectory(directory);
+    return toRecoveryReport(await settle(loadNative().planSalvage(resolve(directory))));
   }
 
   /**
@@ -259,14 +273,15 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   }
 
   /**
-   * Reads every frame of every segment on native threads, and compares with what the log says of itself. Damage is in
-   * the report; this rejects only when it cannot look.
+   * Reads every frame of every segment on native threads, several segments at a time, and compares with what the log says
+   * of itself. Damage is in the report, a finding for each range of bytes; this rejects only when it cannot look.
    *
-   * @throws {@link WalError} `WAL_CLOSED`, `WAL_ABORTED` (the log was closed meanwhile), `WAL_IO` (as rejections).
+   * @throws {@link WalError} `WAL_CLOSED`, `WAL_ABORTED` (by the signal, or the log was closed meanwhile), `WAL_CORRUPT` (the
+   * log has lost its end since it was opened for reading), `WAL_IO` (as rejections).
    */
-  async verify(): Promise<VerifyReport> {
+  async verify(options: VerifyOptions = {}): Promise<VerifyReport> {
     this.assertOpen();
-    return toVerifyReport(await this.track(settle(this.native.verify())));
+    return this.track(runVerification(this.native, options));
   }
 
   /**

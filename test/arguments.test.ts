@@ -38,7 +38,8 @@ describe('the options of open', () => {
     [/sync.policy must be one of/, { sync: { policy: 'never' } }],
     [/sync.maxDelay must be from 0.1 to 3600000, not 0/, { sync: { policy: 'async', maxDelay: 0 } }],
     [/sync.maxDelay must be from 0.1 to 3600000, not NaN/, { sync: { maxDelay: NaN } }],
-    [/recovery must be 'strict', not 'lenient'/, { recovery: 'lenient' }],
+    [/recovery must be one of 'strict', 'salvage', not 'lenient'/, { recovery: 'lenient' }],
+    [/'salvage' writes to the log; it cannot go with readOnly/, { recovery: 'salvage', readOnly: true }],
   ];
   test.each(wrongValues)('%s', async (message, options) => {
     await expectRangeError(message, () => WalManager.open(logs.path, options as never));

@@ -60,6 +60,12 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
   const bool meta_there = meta_state == SectorState::kValid;
   if (first.state != SectorState::kValid || (meta_there && first.identity.segment_id != meta.first_segment)) {
     if (meta_state == SectorState::kAbsent) return Status(ErrorCode::kNotFound, directory_.root() + " holds no log");
+    // A writer may have truncated between our looks at wal.meta and at the folder.
+    LogMeta now;
+    SEGWAL_TRY(directory_.ReadMeta(&meta_state, &now));
+    if (meta_state == SectorState::kValid && now.first_segment != meta.first_segment) {
+      return Status(ErrorCode::kTruncated, "the log was truncated while it was opened");
+    }
     return Status::Corrupt(directory_.SegmentsPath() + " does not hold the first segment of the log",
                            {.segment = meta.first_segment, .first_sequence = meta_there ? meta.first_sequence : 0});
   }
@@ -282,7 +288,7 @@ Status ReadOnlyLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>*
   return Reader::Make(catalog_, FirstSequence(), end_.sequence, filter, reader);
 }
 
-Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
+Status ReadOnlyLog::Verify(const VerifyOptions& options, VerifyReport* report) {
   uint64_t last = 0;
   uint64_t durable = 0;
   {
@@ -291,7 +297,7 @@ Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport*
     last = end_.sequence;
     durable = durable_;
   }
-  return VerifyCatalog(platform_, catalog_, last, durable, cancelled, report);
+  return VerifyCatalog(platform_, catalog_, last, durable, options, report);
 }
 
 Status ReadOnlyLog::Close() {

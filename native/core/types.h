@@ -1,7 +1,9 @@
 // What the core says to whoever embeds it: options in, records and reports out. No behaviour here.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +19,8 @@ struct LogOptions {
   uint64_t segment_size = 0;  // bytes; 0: the log's own, or kDefaultSegmentSize for a new one
   bool create = true;
   bool read_only = false;
+  // Damage that would be refused is given up: fillers take its place, and what was there goes to quarantine.
+  bool salvage = false;
   // What is appended without anybody waiting for it is made durable within this many µs; 0: only when asked.
   uint64_t sync_delay_us = kDefaultSyncDelayUs;
 };
@@ -36,6 +40,7 @@ struct Finding {
   uint64_t bytes = 0;
   uint64_t first_sequence = 0;  // 0: none concerned
   uint64_t last_sequence = 0;
+  bool durable = false;  // what is concerned, or some of it, is proven to have been durable
   std::string action;
 };
 
@@ -54,6 +59,19 @@ struct RecoveryReport : Report {
 
 struct VerifyReport : Report {
   bool ok = true;  // every frame is there and intact
+};
+
+// How far a verification has got. Threads: any.
+struct VerifyProgress {
+  std::atomic<uint64_t> records{0};
+  std::atomic<uint64_t> bytes{0};
+  std::atomic<uint64_t> total_bytes{0};  // of sealed segments
+};
+
+struct VerifyOptions {
+  size_t concurrency = 0;           // threads; 0: one for each core
+  std::function<bool()> cancelled;  // asked by several threads
+  VerifyProgress* progress = nullptr;
 };
 
 struct SegmentInfo {
