@@ -34,6 +34,7 @@ export async function runVerification(native: NativeLog, options: VerifyOptions)
   signal?.addEventListener('abort', cancel, { once: true });
   try {
     const report = toVerifyReport(await settle(done));
+    if (signal?.aborted === true) throw aborted(signal);
     tell();
     return report;
   } catch (error) {
