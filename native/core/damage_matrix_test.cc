@@ -179,89 +179,6 @@ std::vector<Row> DamagesOfFile(const std::string& what, const std::string& file,
   return rows;
 }
 
-// What a log that was opened shows of the records that there were.
-class Judgement {
- public:
-  Judgement(const DamagedLog& log, std::string where) : log_(log), where_(std::move(where)) {}
-
-  std::string Of(Log& log, const std::vector<Finding>& findings) {
-    std::vector<TestRecord> records;
-    const Status status = ReadRecords(log, {}, &records);
-    for (const TestRecord& record : records) {
-      EXPECT_NE(std::ranges::count(log_.appended(), record), 0) << where_ << " invented " << record;
-    }
-    if (!status.ok()) return std::string("read: ") + ErrorCodeName(status.code()) + Rules(findings);
-    std::set<uint64_t> lost;
-    for (const TestRecord& record : log_.records()) {
-      if (std::ranges::find(records, record) == records.end()) lost.insert(record.sequence);
-    }
-    if (lost.empty()) return "whole" + Rules(findings);
-    const bool told = std::ranges::all_of(lost, [&](uint64_t sequence) {
-      return std::ranges::any_of(findings, [sequence](const Finding& finding) {
-        const uint64_t last = finding.last_sequence == 0 ? UINT64_MAX : finding.last_sequence;
-        return finding.first_sequence != 0 && finding.first_sequence <= sequence && sequence <= last;
-      });
-    });
-    return (told ? "lost " : "UNNOTICED ") + std::to_string(lost.size()) + Rules(findings);
-  }
-
- private:
-  static std::string Rules(const std::vector<Finding>& findings) {
-    std::set<std::string> rules;
-    for (const Finding& finding : findings) rules.insert(finding.rule);
-    std::string text;
-    for (const std::string& rule : rules) text += (text.empty() ? " (" : " ") + rule;
-    return text.empty() ? "" : text + ")";
-  }
-
-  const DamagedLog& log_;
-  const std::string where_;
-};
-
-std::string Refused(const Status& status) { return std::string("refused: ") + ErrorCodeName(status.code()); }
-
-// What the four ways in make of these files, as cells of the table.
-std::string CellsOf(const DamagedLog& log, const Files& files, const std::string& where) {
-  Judgement judgement(log, where);
-  const auto open = [&](const LogOptions& options, const std::function<std::string(Log&)>& look) {
-    DamagedLog::Place place(log, files);
-    std::shared_ptr<Log> opened;
-    const Status status = place.Open(options, &opened);
-    if (!status.ok()) {
-      EXPECT_TRUE(place.Unchanged()) << where << ": refused, and changed something";
-      return Refused(status);
-    }
-    std::string cell = look(*opened);
-    EXPECT_OK(opened->Close());
-    if (!options.salvage) return cell;
-    // Whatever a salvage made of it is a sound log.
-    const Status again = place.Open(TestLog::Options(), &opened);
-    EXPECT_TRUE(again.ok()) << where << ": after a salvage: " << again.message();
-    if (!again.ok()) return cell;
-    VerifyReport report;
-    EXPECT_OK(opened->Verify({.concurrency = 1}, &report));
-    EXPECT_TRUE(report.ok) << where << ": after a salvage";
-    EXPECT_TRUE(opened->recovery().clean) << where << ": after a salvage";
-    EXPECT_GE(opened->last_sequence(), cell.starts_with("UNNOTICED") ? 0 : log.last_sequence())
-        << where << ": numbers again";
-    EXPECT_OK(opened->Close());
-    return cell;
-  };
-  const auto look = [&](Log& opened) { return judgement.Of(opened, opened.recovery().findings); };
-  LogOptions salvaging = TestLog::Options();
-  salvaging.salvage = true;
-  std::string verified = "-";
-  const std::string strict = open(TestLog::Options(), look);
-  const std::string read = open({.read_only = true}, [&](Log& opened) {
-    VerifyReport report;
-    const Status status = opened.Verify({.concurrency = 1}, &report);
-    verified = !status.ok() ? Refused(status) : report.ok ? "ok" : "damaged";
-    return judgement.Of(opened, opened.recovery().findings);
-  });
-  if (verified == "-") verified = read;
-  return strict + "\t" + read + "\t" + verified + "\t" + open(salvaging, look);
-}
-
 std::vector<Row> AllRows(const DamagedLog& log) {
   std::vector<Row> rows;
   const auto add = [&rows](std::vector<Row> more) { std::ranges::move(more, std::back_inserter(rows)); };
@@ -312,19 +229,23 @@ TEST(DamageMatrixTest, EveryDamageEndsAsTheTableSays) {
       "# read: opens, and reading the record throws. UNNOTICED n: n durable records are gone and nothing says so (see\n"
       "# docs/FORMAT.md). In brackets: the cases of findings.\n"
       "state\tdamaged\thow\topen\tread-only\tverify\tsalvage\n";
-  for (const DamagedLog::State state : {DamagedLog::State::kClosed, DamagedLog::State::kPowerCut}) {
+  const std::map<DamagedLog::State, std::string> kNames = {{DamagedLog::State::kClosed, "closed"},
+                                                           {DamagedLog::State::kPowerCut, "power cut"},
+                                                           {DamagedLog::State::kNeverClosed, "never closed"}};
+  for (const DamagedLog::State state :
+       {DamagedLog::State::kClosed, DamagedLog::State::kPowerCut, DamagedLog::State::kNeverClosed}) {
     const DamagedLog log(state);
     ASSERT_FALSE(testing::Test::HasFailure());
-    const std::string name = state == DamagedLog::State::kClosed ? "closed" : "power cut";
-    EXPECT_EQ(CellsOf(log, log.files(), "nothing"), "whole\twhole\tok\twhole");
+    const std::string name = kNames.at(state);
+    EXPECT_EQ(OutcomesOf(log, log.files(), "nothing"), "whole\twhole\tok\twhole");
     for (const Row& row : AllRows(log)) {
       Files files = log.files();
       if (!row.inflict(files)) continue;
       std::string where = name;
       where += "\t" + row.target + "\t" + row.damage;
-      const std::string cells = CellsOf(log, files, where);
+      const std::string cells = OutcomesOf(log, files, where);
       // All that stands against the loss of a last segment is what an orderly close leaves outside of it.
-      const bool may_go_unnoticed = state == DamagedLog::State::kPowerCut && row.target == "last segment";
+      const bool may_go_unnoticed = state == DamagedLog::State::kNeverClosed && row.target == "last segment";
       EXPECT_TRUE(may_go_unnoticed || cells.find("UNNOTICED") == std::string::npos) << where << "\t" << cells;
       table += where + "\t" + cells + "\n";
     }

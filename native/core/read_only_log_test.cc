@@ -206,6 +206,26 @@ TEST_F(ReadOnlyLogTest, TellsWhenTheLastSegmentOfAClosedLogIsLostBelowIt) {
   EXPECT_CODE(follower_->Verify({}, &report), kCorrupt);
 }
 
+TEST_F(ReadOnlyLogTest, TellsWhenTheIdentityOfTheLastSegmentWasErased) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Sync();
+  log_.Kill();
+  log_.Edit(2, [](SegmentFile& segment) { segment.EraseIdentity(); });
+  EXPECT_CODE(TryFollow(), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, TellsWhenWalMetaIsOfAnotherLog) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Close();
+  TestLog other;
+  other.Open();
+  other.Close();
+  WriteFile(log_.layout().MetaPath(), ReadFile(other.layout().MetaPath()));
+  EXPECT_CODE(TryFollow(), kCorrupt);
+}
+
 TEST_F(ReadOnlyLogTest, IsNotMisledByAWriterThatClosesAndTruncates) {
   log_.Open();
   log_.AppendQuarters(1, 10);

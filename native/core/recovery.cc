@@ -310,6 +310,8 @@ Status RecoveryDecision::DecideUnsealed(size_t at) {
       index = runs[r].end_index;
       continue;
     }
+    // Frames with numbers that were there already stand in a wrong place: of no use behind a gap.
+    while (options_.salvage && r < runs.size() && runs[r].index <= index) ++r;
     const uint64_t due = segment.base() + index;
     const bool later_here = r < runs.size();
     // A segment without a seal ends where the next one begins.

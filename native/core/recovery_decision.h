@@ -55,6 +55,7 @@ class RecoveryDecision {
   Status DecideStandIn(size_t at, uint64_t expected);
   // At most so many sequence numbers were used by what stands from `offset` on in the file, which cannot be checked.
   Status EstimateCount(const Candidate& candidate, uint64_t offset, uint64_t* count) const;
+  Status CountLostAtEnd(const Candidate& segment, const Gap& gap, uint64_t* count) const;
   // Gives up what is missing at `gap`; moves offset and index of it behind the filler. `*room` is false when there is
   // none for a filler here, and a stand-in has to follow.
   Status GiveUp(Gap* gap, const std::string& what, bool* room);

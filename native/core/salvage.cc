@@ -165,7 +165,14 @@ bool RecoveryDecision::SealHolds(const Candidate& candidate, const SegmentScan& 
 }
 
 Status RecoveryDecision::EstimateCount(const Candidate& candidate, uint64_t offset, uint64_t* count) const {
-  if (candidate.file_size <= offset) return Status::Ok();
+  const uint64_t whole = plan_.meta.segment_size;
+  const bool foreign = candidate.state == SectorState::kValid && candidate.stand_in;
+  // What the file that should be here had, nobody knows.
+  if (foreign || candidate.file_size < whole) {
+    const uint64_t from = foreign ? offset : std::clamp(candidate.file_size, offset, whole);
+    *count += (whole - std::min(from, whole)) / kBatchRecordHeaderSize;
+  }
+  if (foreign || candidate.file_size <= offset) return Status::Ok();
   std::unique_ptr<File> file;
   SEGWAL_TRY(platform_.Open(directory_.SegmentPath(candidate.id), OpenMode::kRead, &file));
   std::unique_ptr<Mapping> mapping;
@@ -230,6 +237,30 @@ void RecoveryDecision::AppendStandIn(uint64_t first) {
   plan_.scanned.emplace_back();
 }
 
+// How many sequence numbers the frames had that are lost at the end of the log: exactly, when something tells, and
+// otherwise rather too many than one that is then used a second time.
+Status RecoveryDecision::CountLostAtEnd(const Candidate& segment, const Gap& gap, uint64_t* count) const {
+  const uint64_t proven = plan_.proof >= gap.due ? plan_.proof + 1 - gap.due : 1;
+  if (segment.orderly_end != 0 && segment.mark == plan_.proof) {
+    *count = proven;
+    return Status::Ok();
+  }
+  // In the same boot the pointer is exact, unless it is what was damaged.
+  const uint64_t end = PointerOffset(segment.live.pointer);
+  const uint64_t claimed = PointerCount(segment.live.pointer);
+  const bool sane = end <= segment.identity.segment_size && end > gap.offset && claimed >= gap.index + proven &&
+                    claimed - gap.index <= (end - gap.offset) / kBatchRecordHeaderSize;
+  if (boot_ != BootId{} && segment.live.boot == boot_ && sane) {
+    *count = claimed - gap.index;
+    return Status::Ok();
+  }
+  SEGWAL_TRY(EstimateCount(segment, gap.offset, count));
+  // Less than is proven: bytes of frames are gone without a trace.
+  const uint64_t room = (segment.identity.segment_size - std::min(gap.offset, segment.identity.segment_size));
+  if (*count < proven) *count = std::max(proven, room / kBatchRecordHeaderSize);
+  return Status::Ok();
+}
+
 Status RecoveryDecision::GiveUp(Gap* gap, const std::string& what, bool* room) {
   const Candidate& segment = plan_.candidates[gap->segment];
   const Mapping& mapping = *plan_.scanned[gap->segment].mapping;
@@ -237,13 +268,9 @@ Status RecoveryDecision::GiveUp(Gap* gap, const std::string& what, bool* room) {
   const uint64_t used = FindNonZeroEnd(mapping.data(), std::min(gap->offset, limit), limit);
   uint64_t resumes = gap->resumes;
   if (resumes == 0) {
-    resumes = std::max(gap->due, plan_.proof) + 1;
-    const uint64_t end = PointerOffset(segment.live.pointer);
-    const uint64_t count = PointerCount(segment.live.pointer);
-    // In the same boot the pointer is exact, unless it is what was damaged.
-    const bool sane = end <= segment.identity.segment_size && end > gap->offset && count > gap->index &&
-                      count - gap->index <= (end - gap->offset) / kBatchRecordHeaderSize;
-    if (boot_ != BootId{} && segment.live.boot == boot_ && sane) resumes = std::max(resumes, segment.base() + count);
+    uint64_t count = 0;
+    SEGWAL_TRY(CountLostAtEnd(segment, *gap, &count));
+    resumes = gap->due + count;
   }
   if (resumes <= gap->due) {
     return Damage(segment, gap->offset, gap->due, gap->due,

@@ -16,8 +16,9 @@ class DamagedLog {
  public:
   using Files = std::map<std::string, std::vector<std::byte>>;  // by their path in the log
   enum class State : uint8_t {
-    kClosed,    // in order; the machine has not been restarted since
-    kPowerCut,  // never closed since its last record, which was made durable; the machine has been restarted
+    kClosed,       // in order; the machine has not been restarted since
+    kPowerCut,     // never closed since its last record, which was made durable; the machine has been restarted
+    kNeverClosed,  // the same, and never before either: nothing outside the last segment tells of it
   };
   struct FramePlace {
     std::string kind;
@@ -60,5 +61,10 @@ class DamagedLog {
   uint64_t last_sequence_ = 0;
   std::map<uint64_t, std::vector<FramePlace>> frames_;
 };
+
+// What the four ways in make of such files: "open \t read-only \t verify \t salvage", in the words of
+// test/damage-matrix.tsv. Fails the test, naming `where`, for what none of them may ever do: invent a record, change
+// something and then refuse, leave a log behind that is not sound, or use a number again.
+std::string OutcomesOf(const DamagedLog& log, const DamagedLog::Files& files, const std::string& where);
 
 }  // namespace segwal
