@@ -107,8 +107,8 @@ export interface NativeReader {
 /** A verification under way. `done` rejects with `WAL_ABORTED` after `cancel`. */
 export interface NativeVerification {
   readonly done: Promise<NativeReport>;
-  progress(): { records: number; bytes: number; totalBytes: number };
-  cancel(): void;
+  readonly progress: () => { records: number; bytes: number; totalBytes: number };
+  readonly cancel: () => void;
 }
 
 /** One open log, as this thread sees it. Plain functions, not methods: they may be called detached. */

@@ -206,6 +206,7 @@ bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt
 }
 
 bool FrameShapeHolds(const Frame& frame) {
+  if (uint64_t{frame.index} + frame.count > kMaxSequenceCount) return false;
   if (frame.filler()) return !frame.batch() && frame.count >= 1;
   if (!frame.batch()) {
     if ((frame.flags & kFlagKey) == 0) return true;

@@ -138,6 +138,8 @@ constexpr uint64_t MakePointer(uint64_t offset, uint64_t count) { return offset 
 constexpr uint64_t PointerOffset(uint64_t word) { return (word & 0xffff'ffffu) * kFrameAlignment; }
 constexpr uint64_t PointerCount(uint64_t word) { return (word & ~kSealedBit) >> 32; }
 constexpr bool PointerSealed(uint64_t word) { return (word & kSealedBit) != 0; }
+// Sequence numbers that one segment can have.
+inline constexpr uint64_t kMaxSequenceCount = (uint64_t{1} << 31) - 1;
 static_assert(PointerOffset(MakePointer(kMaxSegmentSize, 7)) == kMaxSegmentSize);
 static_assert(kMaxSegmentSize / kBatchRecordHeaderSize < uint64_t{1} << 31, "any record count fits");
 

@@ -8,8 +8,6 @@
 namespace segwal {
 namespace {
 
-// Sequence numbers that one segment can have: what the write pointer has bits for.
-constexpr uint64_t kMostCount = (uint64_t{1} << 31) - 1;
 // A gap in the ids larger than this is not a lost segment, but a file that does not belong here.
 constexpr uint64_t kMostMissing = 1000;
 
@@ -187,7 +185,7 @@ Status RecoveryDecision::EstimateCount(const Candidate& candidate, uint64_t offs
   // Not even lengths to go by: a record takes at least as much as its header in a batch.
   const uint64_t used = FindNonZeroEnd(data, std::min<uint64_t>(offset, mapping->size()), mapping->size());
   if (used > offset) *count += (used - offset) / kBatchRecordHeaderSize + 1;
-  *count = std::min(*count, kMostCount);
+  *count = std::min(*count, kMaxSequenceCount);
   return Status::Ok();
 }
 
@@ -211,7 +209,7 @@ Status RecoveryDecision::DecideStandIn(size_t at, uint64_t expected) {
     }
     if (plan_.proof >= expected) count = std::max(count, plan_.proof + 1 - expected);
   }
-  if (count > kMostCount) {
+  if (count > kMaxSequenceCount) {
     return Damage(segment, 0, expected, expected + count - 1, "more records are missing than a segment can stand for");
   }
   segment.identity = {.log_id = plan_.meta.log_id,
@@ -280,7 +278,7 @@ Status RecoveryDecision::GiveUp(Gap* gap, const std::string& what, bool* room) {
   const uint64_t least = count == 1 ? kFrameHeaderSize : kFillerSize;
   uint64_t end = gap->until;
   if (end == 0) end = std::max(AlignUp(used, kFrameAlignment), gap->offset + least);
-  *room = end >= gap->offset + least && end <= segment.identity.segment_size && gap->index + count <= kMostCount;
+  *room = end >= gap->offset + least && end <= segment.identity.segment_size && gap->index + count <= kMaxSequenceCount;
   if (!*room) {
     if (gap->resumes == 0) return Status::Ok();
     return Damage(segment, gap->offset, gap->due, resumes - 1,
