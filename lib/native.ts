@@ -18,6 +18,7 @@ export interface NativeOpenOptions {
   segmentSize: number; // bytes; 0: the log's own
   create: boolean;
   readOnly: boolean;
+  salvage: boolean;
   sync: NativeSyncPolicy | null; // null: the default, or that of the log when it is open already
   maxDirtyBytes: number | null; // the same; Infinity: no bound
 }
@@ -47,6 +48,7 @@ export interface NativeFinding {
   bytes: number;
   firstSequence: number;
   lastSequence: number;
+  durable: boolean;
   action: string;
 }
 
@@ -111,6 +113,13 @@ export interface NativeReader {
   lastError(): NativeFailure;
 }
 
+/** A verification under way. `done` rejects with `WAL_ABORTED` after `cancel`. */
+export interface NativeVerification {
+  readonly done: Promise<NativeReport>;
+  readonly progress: () => { records: number; bytes: number; totalBytes: number };
+  readonly cancel: () => void;
+}
+
 /** One open log, as this thread sees it. Plain functions, not methods: they may be called detached. */
 export interface NativeLog {
   readonly segmentSize: number;
@@ -164,7 +173,8 @@ export interface NativeLog {
   readOne(sequence: number, data: Uint8Array, descriptors: ArrayBuffer): number;
   /** A NativeReader, or −code. */
   reader(filter: NativeFilter): NativeReader | number;
-  verify(): Promise<NativeReport>;
+  /** On so many threads; 0: one for each core. */
+  verify(concurrency: number): NativeVerification;
   /** Durable. Idempotent: later calls settle with the first. After it every function above returns −WAL_CLOSED or 0. */
   close(): Promise<void>;
 }
@@ -197,6 +207,8 @@ export interface Native {
     onAppended: () => void,
     onRoom: (failure: NativeFailure | null) => void,
   ): Promise<NativeLog>;
+  /** What opening the log with `salvage` would find and do; changes nothing. */
+  planSalvage(directory: string): Promise<NativeReport>;
   /** CRC32C of `data`, continuing from `crc` (0 to begin). For tests and tools. */
   crc32c(data: Uint8Array, crc?: number): number;
 }

@@ -52,8 +52,13 @@ export interface WalOptions<T = Buffer> {
   readOnly?: boolean;
   /** Make the log when there is none. With false that is `WAL_NOT_FOUND`. Default true. */
   create?: boolean;
-  /** What to do with damage: `'strict'`, the default, refuses to open a log that has lost a durable record. */
-  recovery?: 'strict';
+  /**
+   * What to do with damage. `'strict'`, the default, refuses to open a log that has lost a durable record. `'salvage'`
+   * reads the whole log, gives up what cannot be read and keeps the rest: the sequence numbers of what was lost are never
+   * used again, reading steps over them, and every byte that is taken out is kept in `quarantine/` with a note why.
+   * `recovery.findings` names each range. {@link WalManager.planSalvage} tells beforehand what it would do.
+   */
+  recovery?: 'strict' | 'salvage';
   /** Makes this a typed log. */
   codec?: Codec<T>;
 }
@@ -81,13 +86,18 @@ export function resolveOptions<T>(options: WalOptions<T>, constants: Native['con
   checkOptions(options, walOptionNames, 'WalManager.open');
   const readOnly = checkBoolean('readOnly', options.readOnly, false);
   const { policy, native: sync } = resolveSync(options.sync);
-  if (options.recovery !== undefined) checkChoice('recovery', options.recovery, ['strict']);
+  const { recovery = 'strict' } = options;
+  checkChoice('recovery', recovery, ['strict', 'salvage']);
+  if (readOnly && recovery === 'salvage') {
+    throw new TypeError("recovery: 'salvage' writes to the log; it cannot go with readOnly");
+  }
   return {
     policy,
     native: {
       segmentSize: resolveSegmentSize(options.segmentSize, constants),
       create: checkBoolean('create', options.create, true) && !readOnly,
       readOnly,
+      salvage: recovery === 'salvage',
       sync,
       maxDirtyBytes: resolveDirtyBytes(options.maxDirtyBytes),
     },

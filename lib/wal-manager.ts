@@ -30,11 +30,13 @@ import {
   toBatch,
 } from './records';
 import type { Batch, PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
-import { toRecoveryReport, toSegmentInfo, toStats, toVerifyReport } from './reports';
+import { toRecoveryReport, toSegmentInfo, toStats } from './reports';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
 import { makeReadStream, makeWriteStream } from './streams';
 import type { WriteStreamOptions } from './streams';
 import { checkInteger, checkOptions, checkSequence } from './validation';
+import { runVerification } from './verification';
+import type { VerifyOptions } from './verification';
 import { WriteQueue } from './write-queue';
 
 /** What `write` takes beside the record. */
@@ -145,6 +147,18 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     );
     wal = new WalManager<T>(native, addon.constants, resolved);
     return wal;
+  }
+
+  /**
+   * What `open` with `recovery: 'salvage'` would find and do to a log that nobody has open for writing. Reads all of it and
+   * changes nothing.
+   *
+   * @throws {@link WalError} `WAL_LOCKED`, `WAL_NOT_FOUND`, `WAL_UNSUPPORTED_VERSION`, `WAL_IO`; `WAL_CORRUPT` when even a
+   * salvage would refuse (as rejections).
+   */
+  static async planSalvage(directory: string): Promise<RecoveryReport> {
+    checkDirectory(directory);
+    return toRecoveryReport(await settle(loadNative().planSalvage(resolve(directory))));
   }
 
   /**
@@ -380,14 +394,15 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   }
 
   /**
-   * Reads every frame of every segment on native threads, and compares with what the log says of itself. Damage is in
-   * the report; this rejects only when it cannot look.
+   * Reads every frame of every segment on native threads, several segments at a time, and compares with what the log says
+   * of itself. Damage is in the report, a finding for each range of bytes; this rejects only when it cannot look.
    *
-   * @throws {@link WalError} `WAL_CLOSED`, `WAL_ABORTED` (the log was closed meanwhile), `WAL_IO` (as rejections).
+   * @throws {@link WalError} `WAL_CLOSED`, `WAL_ABORTED` (by the signal, or the log was closed meanwhile), `WAL_CORRUPT` (the
+   * log has lost its end since it was opened for reading), `WAL_IO` (as rejections).
    */
-  async verify(): Promise<VerifyReport> {
+  async verify(options: VerifyOptions = {}): Promise<VerifyReport> {
     this.assertOpen();
-    return toVerifyReport(await this.track(settle(this.native.verify())));
+    return this.track(runVerification(this.native, options));
   }
 
   /**

@@ -22,6 +22,7 @@ Napi::Array FindingsToJs(Napi::Env env, const std::vector<Finding>& findings) {
     object["bytes"] = ToJs(env, finding.bytes);
     object["firstSequence"] = ToJs(env, finding.first_sequence);
     object["lastSequence"] = ToJs(env, finding.last_sequence);
+    object["durable"] = Napi::Boolean::New(env, finding.durable);
     object["action"] = Napi::String::New(env, finding.action);
     array[i] = object;
   }
@@ -126,6 +127,7 @@ LogOptions ToLogOptions(const Napi::Object& options) {
   return {.segment_size = ToU64(options.Get("segmentSize")),
           .create = options.Get("create").ToBoolean(),
           .read_only = options.Get("readOnly").ToBoolean(),
+          .salvage = options.Get("salvage").ToBoolean(),
           .sync = ToSyncPolicy(options.Get("sync")),
           .max_dirty_bytes = ToOptionalU64(options.Get("maxDirtyBytes"))};
 }

@@ -496,12 +496,37 @@ napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
 }
 
-napi_value LogHandle::Verify(napi_env env, napi_callback_info info) {
-  auto& self = SelfOf<LogHandle>(env, info);
-  auto report = std::make_shared<VerifyReport>();
-  return self.Promise(
-      env, [&self, report] { return self.log_->Verify([&self] { return self.closing_.load(); }, report.get()); },
-      [report](Napi::Env back) { return ToJs(back, *report); });
+// The promise, how far it has got, and a way to cut it short: whoever awaits it asks for progress when it wants to.
+napi_value LogHandle::Verify(napi_env raw_env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(raw_env, info, arguments);
+  const Napi::Env env(raw_env);
+  struct Run {
+    VerifyReport report;
+    VerifyProgress progress;
+    std::atomic<bool> cancelled{false};
+  };
+  auto run = std::make_shared<Run>();
+  const size_t concurrency = ToU64(Napi::Value(raw_env, arguments[0]));
+  Napi::Object result = Napi::Object::New(env);
+  result["done"] = Napi::Value(
+      env, self.Promise(
+               env,
+               [&self, run, concurrency] {
+                 const auto cancelled = [&self, &run] { return self.closing_.load() || run->cancelled.load(); };
+                 return self.log_->Verify(
+                     {.concurrency = concurrency, .cancelled = cancelled, .progress = &run->progress}, &run->report);
+               },
+               [run](Napi::Env back) { return ToJs(back, run->report); }));
+  result["progress"] = Napi::Function::New(env, [run](const Napi::CallbackInfo& call) {
+    Napi::Object progress = Napi::Object::New(call.Env());
+    progress["records"] = ToJs(call.Env(), run->progress.records.load(std::memory_order_relaxed));
+    progress["bytes"] = ToJs(call.Env(), run->progress.bytes.load(std::memory_order_relaxed));
+    progress["totalBytes"] = ToJs(call.Env(), run->progress.total_bytes.load(std::memory_order_relaxed));
+    return progress;
+  });
+  result["cancel"] = Napi::Function::New(env, [run](const Napi::CallbackInfo&) { run->cancelled = true; });
+  return result;
 }
 
 // ---- closing ------------------------------------------------------------------------------------------------------

@@ -57,6 +57,22 @@ ByteView AsBytes(const std::string& text) { return std::as_bytes(std::span(text.
 
 }  // namespace
 
+SectorState LoadSegmentHeader(const std::byte* page, SegmentHeader* header, uint32_t* version) {
+  header->state = LoadIdentity(page, &header->identity, version);
+  if (header->state != SectorState::kValid) {
+    constexpr uint64_t kSealEnd = kSealOffset + kSectorSize;
+    header->traces = Load<uint32_t>(page + kMarkOffset) != 0 ||
+                     (header->state == SectorState::kAbsent && FindNonZero(page, kSealOffset, kSealEnd) != kSealEnd);
+    return header->state;
+  }
+  Seal seal;
+  if (LoadSeal(page, header->identity, &seal) == SectorState::kValid) header->seal = seal;
+  header->mark = LoadMark(page, header->identity);
+  header->live = LoadLive(page);
+  header->orderly_end = LoadOrderlyEnd(page, header->identity);
+  return header->state;
+}
+
 std::string LogDirectory::SegmentName(uint64_t id) {
   char name[40];
   std::snprintf(name, sizeof name, "wal-%06llu.log", static_cast<unsigned long long>(id));
@@ -129,30 +145,19 @@ Status LogDirectory::SegmentDamage(const LogLocation& where, const std::string& 
   return Status::Corrupt(message + ": " + what, where);
 }
 
-Status LogDirectory::ReadSegmentHeader(uint64_t id, SegmentHeader* header) const {
-  const std::string path = SegmentPath(id);
+Status LogDirectory::ReadFirstPage(uint64_t id, std::array<std::byte, kSegmentHeaderSize>* page) const {
   std::unique_ptr<File> file;
-  SEGWAL_TRY(platform_.Open(path, OpenMode::kRead, &file));
-  alignas(8) std::array<std::byte, kSegmentHeaderSize> page{};
+  SEGWAL_TRY(platform_.Open(SegmentPath(id), OpenMode::kRead, &file));
   size_t count = 0;
-  SEGWAL_TRY(file->Read(0, page, &count));
+  return file->Read(0, *page, &count);
+}
 
+Status LogDirectory::ReadSegmentHeader(uint64_t id, SegmentHeader* header) const {
+  alignas(8) std::array<std::byte, kSegmentHeaderSize> page{};
+  SEGWAL_TRY(ReadFirstPage(id, &page));
   uint32_t version = 0;
-  header->state = LoadIdentity(page.data(), &header->identity, &version);
-  if (header->state == SectorState::kUnsupportedVersion) return TooNew(path, version);
-  if (header->state != SectorState::kValid) {
-    constexpr uint64_t kSealEnd = kSealOffset + kSectorSize;
-    header->traces =
-        Load<uint32_t>(page.data() + kMarkOffset) != 0 ||
-        (header->state == SectorState::kAbsent && FindNonZero(page.data(), kSealOffset, kSealEnd) != kSealEnd);
-    return Status::Ok();
-  }
-  Seal seal;
-  if (LoadSeal(page.data(), header->identity, &seal) == SectorState::kValid) header->seal = seal;
-  header->mark = LoadMark(page.data(), header->identity);
-  header->live = LoadLive(page.data());
-  header->orderly_end = LoadOrderlyEnd(page.data(), header->identity);
-  return Status::Ok();
+  const bool too_new = LoadSegmentHeader(page.data(), header, &version) == SectorState::kUnsupportedVersion;
+  return too_new ? TooNew(SegmentPath(id), version) : Status::Ok();
 }
 
 Status LogDirectory::JudgeIdentity(uint64_t id, const SegmentHeader& header) const {
@@ -203,6 +208,25 @@ Status LogDirectory::QuarantineSegment(uint64_t id, const std::string& why) cons
   SEGWAL_TRY(platform_.Rename(SegmentPath(id), QuarantinePath() + "/" + name));
   SEGWAL_TRY(platform_.SyncDirectory(QuarantinePath()));
   return platform_.SyncDirectory(SegmentsPath());
+}
+
+Status LogDirectory::QuarantineCopy(uint64_t id, const std::string& why) const {
+  std::unique_ptr<File> from;
+  SEGWAL_TRY(platform_.Open(SegmentPath(id), OpenMode::kRead, &from));
+  const std::string name = QuarantineName(id, ".log");
+  SEGWAL_TRY(WriteNote(name, why));
+  std::unique_ptr<File> to;
+  SEGWAL_TRY(platform_.Open(QuarantinePath() + "/" + name, OpenMode::kCreate, &to));
+  std::vector<std::byte> chunk(size_t{1} << 20);
+  for (uint64_t offset = 0;;) {
+    size_t count = 0;
+    SEGWAL_TRY(from->Read(offset, chunk, &count));
+    if (count == 0) break;
+    SEGWAL_TRY(to->Write(offset, {chunk.data(), count}));
+    offset += count;
+  }
+  SEGWAL_TRY(to->Sync());
+  return platform_.SyncDirectory(QuarantinePath());
 }
 
 Status LogDirectory::QuarantineBytes(uint64_t id, uint64_t offset, ByteView bytes, const std::string& why) const {

@@ -99,7 +99,7 @@ class Log {
   // kTruncated when `filter.segment` names one that is gone, kNotFound when there never was such a segment.
   virtual Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) = 0;
   // Reads every frame of every segment and compares with seals and meta. `cancelled` is asked now and then.
-  virtual Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) = 0;
+  virtual Status Verify(const VerifyOptions& options, VerifyReport* report) = 0;
 
   // Makes everything durable, stops the threads, unmaps, unlocks. Idempotent. The log is closed whatever it returns.
   virtual Status Close() = 0;

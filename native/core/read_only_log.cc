@@ -70,6 +70,10 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
     return Status::Corrupt(directory_.SegmentsPath() + " does not hold the first segment of the log",
                            {.segment = meta.first_segment, .first_sequence = meta_there ? meta.first_sequence : 0});
   }
+  if (meta_there && meta.log_id != first.identity.log_id) {
+    return Status::Corrupt(directory_.MetaPath() + " and the segments are of different logs",
+                           {.segment = meta.first_segment, .first_sequence = meta.first_sequence});
+  }
   SEGWAL_TRY(Adopt(first));
   if (options.segment_size != 0 && options.segment_size != segment_size_) {
     return Status(ErrorCode::kSegmentSizeMismatch, "the log has segments of " + std::to_string(segment_size_) +
@@ -99,6 +103,15 @@ Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile
     successor |= file.id == end_.segment + 1;
     SegmentHeader header;
     SEGWAL_TRY(ReadHeader(file.id, &header));
+    // Twice, for a live writer may have put it into use while it was read.
+    if (header.traces) {
+      header = {};
+      SEGWAL_TRY(ReadHeader(file.id, &header));
+    }
+    if (header.traces) {
+      return directory_.SegmentDamage({.segment = file.id, .first_sequence = end_.sequence + 1},
+                                      "its identity was erased");
+    }
     if (header.state != SectorState::kValid) continue;  // allocated ahead
     if (!successor || sealed || header.identity.log_id != log_id_) {
       return Status::Corrupt("segment " + std::to_string(end_.segment + 1) + " is missing or does not follow segment " +
@@ -230,7 +243,9 @@ Status ReadOnlyLog::ReachedSuccessor(SegmentHeader* next, bool* reached) const {
 Status ReadOnlyLog::DropTruncated() {
   SectorState state = SectorState::kAbsent;
   LogMeta meta;
-  if (!directory_.ReadMeta(&state, &meta).ok() || state != SectorState::kValid) return Status::Ok();
+  if (!directory_.ReadMeta(&state, &meta).ok() || state != SectorState::kValid || meta.log_id != log_id_) {
+    return Status::Ok();
+  }
   closed_at_ = meta.durable_sequence;
   if (meta.first_segment <= end_.segment) {
     catalog_.RemoveBefore(meta.first_segment);
@@ -300,7 +315,7 @@ Status ReadOnlyLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>*
   return Reader::Make(catalog_, FirstSequence(), end_.sequence, filter, reader);
 }
 
-Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
+Status ReadOnlyLog::Verify(const VerifyOptions& options, VerifyReport* report) {
   uint64_t last = 0;
   uint64_t durable = 0;
   {
@@ -309,7 +324,7 @@ Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport*
     last = end_.sequence;
     durable = durable_;
   }
-  return VerifyCatalog(platform_, catalog_, last, durable, cancelled, report);
+  return VerifyCatalog(platform_, catalog_, last, durable, options, report);
 }
 
 FollowOutcome ReadOnlyLog::FollowAppends(uint64_t sequence, AppendListener* listener) {

@@ -43,7 +43,7 @@ class ReadOnlyLog final : public Log {
   std::vector<SegmentInfo> Segments() override;
   LogStats Stats() override;
   Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
-  Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) override;
+  Status Verify(const VerifyOptions& options, VerifyReport* report) override;
   Status Close() override;
   void Abandon() override { static_cast<void>(Close()); }
 

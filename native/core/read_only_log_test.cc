@@ -203,7 +203,27 @@ TEST_F(ReadOnlyLogTest, TellsWhenTheLastSegmentOfAClosedLogIsLostBelowIt) {
   std::unique_ptr<Reader> reader;
   EXPECT_CODE(follower_->NewReader({}, &reader), kCorrupt);
   VerifyReport report;
-  EXPECT_CODE(follower_->Verify([] { return false; }, &report), kCorrupt);
+  EXPECT_CODE(follower_->Verify({}, &report), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, TellsWhenTheIdentityOfTheLastSegmentWasErased) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Sync();
+  log_.Kill();
+  log_.Edit(2, [](SegmentFile& segment) { segment.EraseIdentity(); });
+  EXPECT_CODE(TryFollow(), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, TellsWhenWalMetaIsOfAnotherLog) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Close();
+  TestLog other;
+  other.Open();
+  other.Close();
+  WriteFile(log_.layout().MetaPath(), ReadFile(other.layout().MetaPath()));
+  EXPECT_CODE(TryFollow(), kCorrupt);
 }
 
 TEST_F(ReadOnlyLogTest, IsNotMisledByAWriterThatClosesAndTruncates) {
@@ -275,7 +295,7 @@ TEST_F(ReadOnlyLogTest, VerifiesWhatItSees) {
   log_.AppendQuarters(1, 6);
   Follow();
   VerifyReport report;
-  EXPECT_OK(follower_->Verify([] { return false; }, &report));
+  EXPECT_OK(follower_->Verify({}, &report));
   EXPECT_TRUE(report.ok);
   EXPECT_EQ(report.records, 6u);
 }

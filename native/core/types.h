@@ -1,7 +1,9 @@
 // What the core says to whoever embeds it: options in, records and reports out. No behaviour here.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +32,8 @@ struct LogOptions {
   uint64_t segment_size = 0;  // bytes; 0: the log's own, or kDefaultSegmentSize for a new one
   bool create = true;
   bool read_only = false;
+  // Damage that would be refused is given up: fillers take its place, and what was there goes to quarantine.
+  bool salvage = false;
   // Left out: SyncPolicy's own defaults, or, in a log that is open already, what it was opened with; likewise below.
   std::optional<SyncPolicy> sync;
   // An append that would leave more bytes of frames than this not durable is refused; UINT64_MAX: none is. A frame
@@ -52,6 +56,7 @@ struct Finding {
   uint64_t bytes = 0;
   uint64_t first_sequence = 0;  // 0: none concerned
   uint64_t last_sequence = 0;
+  bool durable = false;  // what is concerned, or some of it, is proven to have been durable
   std::string action;
 };
 
@@ -70,6 +75,19 @@ struct RecoveryReport : Report {
 
 struct VerifyReport : Report {
   bool ok = true;  // every frame is there and intact
+};
+
+// How far a verification has got. Threads: any.
+struct VerifyProgress {
+  std::atomic<uint64_t> records{0};
+  std::atomic<uint64_t> bytes{0};
+  std::atomic<uint64_t> total_bytes{0};  // of sealed segments
+};
+
+struct VerifyOptions {
+  size_t concurrency = 0;           // threads; 0: one for each core
+  std::function<bool()> cancelled;  // asked by several threads
+  VerifyProgress* progress = nullptr;
 };
 
 struct SegmentInfo {

@@ -226,8 +226,8 @@ Status WritableLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>*
   return Reader::Make(catalog_, first_sequence(), last_sequence(), filter, reader);
 }
 
-Status WritableLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
-  return VerifyCatalog(state_.platform, catalog_, last_sequence(), durable_sequence(), cancelled, report);
+Status WritableLog::Verify(const VerifyOptions& options, VerifyReport* report) {
+  return VerifyCatalog(state_.platform, catalog_, last_sequence(), durable_sequence(), options, report);
 }
 
 Status WritableLog::Close() {

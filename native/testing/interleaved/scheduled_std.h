@@ -91,6 +91,7 @@ class thread {
   }
   bool joinable() const { return fiber_ != nullptr; }
   void join() { schedule::Join(::std::exchange(fiber_, nullptr)); }
+  static unsigned hardware_concurrency() { return 2; }
 
  private:
   void* fiber_ = nullptr;
