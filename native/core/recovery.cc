@@ -354,12 +354,12 @@ Status RecoveryDecision::DecideUnsealed(size_t at) {
     const uint32_t word = offset + kFrameHeaderSize <= length ? Load<uint32_t>(data + offset) : 0;
     const bool committed = word != 0 && (word & kClaimBit) == 0 && offset < PointerOffset(segment.live.pointer);
     // A claim that was never filled in leaves the file whole. One that is too short for its own claims was cut.
-    const bool cut_off = offset < PointerOffset(segment.live.pointer) && PointerOffset(segment.live.pointer) > length;
+    const bool cut_off = segment.file_size < segment.identity.segment_size &&
+                         offset < PointerOffset(segment.live.pointer) && PointerOffset(segment.live.pointer) > length;
     if (same_boot && (committed || cut_off)) {  // D
       const std::string what =
           cut_off ? "the file was cut short: it has " + std::to_string(length) +
-                        " bytes, and records were appended up to " +
-                        std::to_string(PointerOffset(segment.live.pointer))
+                        " bytes, and records were appended up to " + std::to_string(PointerOffset(segment.live.pointer))
                   : "a committed frame is damaged, and the machine has not been restarted since it was written";
       if (!options_.salvage) return Damage(segment, offset, due, resumes > due ? resumes - 1 : due, what);
       SEGWAL_TRY(give_up(what, &goes_on));

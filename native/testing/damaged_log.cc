@@ -23,15 +23,24 @@ DamagedLog::Files FilesOf(const std::string& root) {
   return files;
 }
 
+// Makes the clock stand later than at any append or creation before: no time of a frame is 0 or that of another one, so
+// the same damages are possible in every run.
+void Tick(TestLog& log) { log.platform().SetTime(log.platform().Now() + 1'000'000); }
+
 void AppendTwo(TestLog& log, const std::string& text) {
+  Tick(log);
   log.Append("plain " + text);
+  Tick(log);
   log.Append({.data = BytesOf("keyed " + text), .key = BytesOf("key"), .kind = 7});
 }
 
 // The fourth of these becomes a filler.
 void AppendThree(TestLog& log, const std::string& text) {
+  Tick(log);
   log.AppendBatch({"batch " + text, "of", "three"});
+  Tick(log);
   log.Append("to be given up " + text);
+  Tick(log);
   log.Append("behind it " + text);
 }
 
@@ -46,12 +55,15 @@ void MakeFiller(TestLog& log, uint64_t segment) {
 // Segment 1 is truncated away, 2 and 3 are sealed, 4 is the last.
 void Write(TestLog& log, const std::string& text, DamagedLog::Files* older, std::vector<TestRecord>* appended) {
   log.Open();
+  Tick(log);
   log.Append("truncated away");
   ASSERT_OK(log->Rotate());
   AppendTwo(log, text);
   AppendThree(log, text);
   ASSERT_OK(log->Rotate());
+  Tick(log);
   log.Append("middle " + text);
+  Tick(log);
   log.Append("segment " + text);
   ASSERT_OK(log->Rotate());
   AppendTwo(log, text);
@@ -78,6 +90,7 @@ DamagedLog::DamagedLog(State state) {
   TestLog log;
   Write(log, "record", &older_, &appended_);
   log.Open();
+  Tick(log);
   log.Append("the last");
   log.Sync();
   records_ = RecordsOf(log.log());

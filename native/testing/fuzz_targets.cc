@@ -231,7 +231,8 @@ void FuzzFrames(ByteView input) {
   uint64_t end = kSegmentHeaderSize;
   uint32_t end_index = 0;
   for (const FrameRun& run : all.runs) {
-    Check(run.offset >= end && run.index >= end_index && run.end > run.offset && run.end <= segment.size(),
+    Check(run.offset >= end && run.index >= end_index && run.end > run.offset &&
+              run.end <= AlignUp(segment.size(), kFrameAlignment),
           "runs ascend");
     uint64_t offset = run.offset;
     uint32_t index = run.index;
