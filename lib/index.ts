@@ -8,6 +8,7 @@ export type { ReadBatchOptions, ReadOptions } from './read-options';
 export type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
 export type { Finding, Progress, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
 export type { WriteStreamOptions } from './streams';
+export type { CommitOptions, Transaction } from './transaction';
 export type { VerifyOptions } from './verification';
 export { WalManager } from './wal-manager';
 export type { WriteOptions } from './wal-manager';

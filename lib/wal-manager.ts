@@ -34,6 +34,7 @@ import { toRecoveryReport, toSegmentInfo, toStats } from './reports';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
 import { makeReadStream, makeWriteStream } from './streams';
 import type { WriteStreamOptions } from './streams';
+import { Transaction } from './transaction';
 import { checkInteger, checkOptions, checkSequence } from './validation';
 import { runVerification } from './verification';
 import type { VerifyOptions } from './verification';
@@ -232,15 +233,29 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
         const append = (): number => this.appendPacked(packed);
         return this.settleWrite(this.writes.add(append, keep), packed.offsets.length - 1, policy);
       }
-      let batch = toBatch(records, this.codec);
-      const keep = (): void => {
-        batch = copyOfBatch(batch);
-      };
-      const append = (): number => this.appendArray(batch);
-      return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
+      return this.writeArray(toBatch(records, this.codec), policy);
     } catch (error) {
       return Promise.reject(error as Error);
     }
+  }
+
+  /**
+   * Begins a transaction: records that are collected and then go into the log as one, or not at all. Any number can be
+   * open at once; one that is never committed leaves nothing behind.
+   *
+   * @throws {@link WalError} `WAL_CLOSED`, `WAL_READ_ONLY`.
+   */
+  transaction(): Transaction<T> {
+    this.assertWritable();
+    return new Transaction<T>({
+      codec: this.codec,
+      constants: this.constants,
+      maxFrameBytes: this.native.maxFrameSize,
+      assertWritable: () => {
+        this.assertWritable();
+      },
+      commit: async (batch, sync) => this.writeArray(batch, this.policyOf(sync)),
+    });
   }
 
   /**
@@ -460,6 +475,15 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     if (typeof appended !== 'number') return appended.then((first) => this.settleWrite(first, count, policy));
     if (policy === 'async') return Promise.resolve(appended);
     return this.durability.wait(appended + count - 1, policy === 'immediate', appended);
+  }
+
+  private writeArray(records: Batch, policy: SyncPolicy): Promise<number> {
+    let batch = records;
+    const keep = (): void => {
+      batch = copyOfBatch(batch);
+    };
+    const append = (): number => this.appendArray(batch);
+    return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
   }
 
   private appendArray(batch: Batch): number {

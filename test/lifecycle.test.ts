@@ -16,6 +16,7 @@ const uses: [name: string, writes: boolean, use: (wal: WalManager) => unknown][]
   ['append of something wrong', true, (wal) => wal.append(5 as never)],
   ['appendBatch', true, (wal) => wal.appendBatch(inputs('x'))],
   ['appendBatch of a packed batch', true, (wal) => wal.appendBatch(packed([Buffer.from('x')]))],
+  ['transaction', true, (wal) => wal.transaction()],
   ['sync', true, (wal) => wal.sync()],
   ['whenDurable', true, (wal) => wal.whenDurable(1)],
   ['rotate', true, (wal) => wal.rotate()],
