@@ -298,6 +298,11 @@ describe('segwal dump', () => {
     [['--limit', '0'], []],
     [['--from-time', '2020-01-01', '--to-time', '2020-01-02T00:00:00Z'], []],
     [['--from-time', '1000.5', '--limit', '1'], [1]],
+    [['--since', '2020-01-01', '--until', '2020-01-02T00:00:00Z'], []],
+    [
+      ['--since', '1000.5', '--limit', '2'],
+      [1, 2],
+    ],
   ];
   test.each(filters)('%p prints the records %p', async (args, expected) => {
     await makeLog();

@@ -9,6 +9,7 @@ Reader::Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to)
     : catalog_(catalog),
       filter_(filter),
       wanted_to_(wanted_to),
+      times_{.from_us = filter.from_time_us, .to_us = filter.to_time_us},
       remaining_(filter.limit),
       next_(filter.reverse ? filter.to : filter.from) {}
 
@@ -104,6 +105,11 @@ bool Reader::Emit(const Item& item, size_t* used, ReadChunk* chunk) {
 }
 
 Status Reader::EnterSegment() {
+  const bool timed = !times_.Everything();
+  if (timed && filter_.segment == 0) {
+    next_ = catalog_.NextInTime(next_, times_, filter_.reverse);
+    if (Exhausted()) return Status::Ok();
+  }
   const std::optional<Catalog::Entry> entry =
       filter_.segment != 0 ? catalog_.Find(filter_.segment) : catalog_.FindSequence(next_);
   if (!entry) {
@@ -115,7 +121,22 @@ Status Reader::EnterSegment() {
   view_first_ = entry->base_sequence();
   view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));
   position_ = view_->index->Seek(view_->data, view_->end, static_cast<uint32_t>(next_ - view_first_));
+  ask_times_ = timed && !(entry->seal && times_.Covers(entry->seal->earliest_us, entry->seal->latest_us));
+  asked_until_ = 0;
   return Status::Ok();
+}
+
+void Reader::SkipForward() {
+  const auto last_index = static_cast<uint32_t>(view_last_ - view_first_);
+  const TimeIndex::Stretch stretch = view_->times->Next(*view_, position_, last_index, times_);
+  position_ = stretch.begin;
+  asked_until_ = stretch.end;
+  next_ = std::max(next_, view_first_ + position_.index);
+}
+
+void Reader::SkipBackward() {
+  const TimeIndex::Before before = view_->times->Last(*view_, static_cast<uint32_t>(next_ - view_first_), times_);
+  if (before.known) next_ = before.index ? view_first_ + *before.index : view_first_ - 1;
 }
 
 Status Reader::CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const {
@@ -132,9 +153,8 @@ Status Reader::CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const
       {.segment = view_->identity.segment_id, .offset = offset, .first_sequence = sequence, .last_sequence = sequence});
 }
 
-bool Reader::Wanted(const RecordView& record, uint64_t time_us) const {
+bool Reader::Wanted(const RecordView& record) const {
   if (filter_.kinds && !(*filter_.kinds)[record.kind]) return false;
-  if (time_us < filter_.from_time_us || time_us > filter_.to_time_us) return false;
   if (!filter_.key) return true;
   return record.key && record.key->size() == filter_.key->size() &&
          std::memcmp(record.key->data(), filter_.key->data(), filter_.key->size()) == 0;
@@ -142,21 +162,27 @@ bool Reader::Wanted(const RecordView& record, uint64_t time_us) const {
 
 void Reader::AddItems(const Frame& frame) {
   const uint64_t time_us = view_->identity.created_us + frame.time_us;
+  if (!times_.Meets(time_us, time_us)) return;
   const double time_ms = static_cast<double>(time_us) / 1000.0;
   FrameRecords records(frame);
   RecordView record;
   while (records.Next(&record)) {
     const uint64_t sequence = view_first_ + frame.index + records.index();
-    if (sequence < filter_.from || sequence > filter_.to || !Wanted(record, time_us)) continue;
+    if (sequence < filter_.from || sequence > filter_.to || !Wanted(record)) continue;
     items_.push_back({record, sequence, time_ms});
   }
 }
 
 Status Reader::LoadForward() {
   if (!view_ || next_ > view_last_) SEGWAL_TRY(EnterSegment());
+  if (Exhausted()) return Status::Ok();
   // A few frames at once, so that the loops stay tight; as few as fit into the cache with what they describe.
   constexpr size_t kEnough = 64;
   while (next_ <= view_last_ && items_.size() < kEnough) {
+    if (ask_times_ && position_.offset >= asked_until_) {
+      SkipForward();
+      continue;
+    }
     Frame frame;
     if (Status status = CheckedFrame(position_.offset, position_.index, &frame); !status.ok()) {
       // What stands before the damage is handed out first; the next call meets the damage again.
@@ -172,6 +198,9 @@ Status Reader::LoadForward() {
 
 Status Reader::LoadBackward() {
   if (!view_ || next_ < view_first_ || next_ > view_last_) SEGWAL_TRY(EnterSegment());
+  if (Exhausted()) return Status::Ok();
+  if (ask_times_) SkipBackward();
+  if (next_ < view_first_) return Status::Ok();
   // Frames cannot be walked backwards: take the stretch that the index knows before next_, and turn it round.
   const auto last_index = static_cast<uint32_t>(next_ - view_first_);
   SegmentIndex::Position at = view_->index->Seek(view_->data, view_->end, last_index);

@@ -44,20 +44,25 @@ class Reader {
   // kIo once memory of a segment had to be replaced while it was read: what was made of its bytes may be nonsense.
   Status CheckMemory();
   bool Exhausted() const { return closed_ || remaining_ == 0 || next_ < filter_.from || next_ > filter_.to; }
-  // Makes view_ the segment that holds next_.
+  // Makes view_ the segment that holds next_, after having moved next_ past segments that cannot hold a time of the
+  // range: afterwards the reader may be exhausted.
   Status EnterSegment();
   // Fills items_ with the records that follow (forwards) or precede (backwards) next_, and moves next_ past them.
   Status LoadForward();
   Status LoadBackward();
   Status CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const;
   void AddItems(const Frame& frame);
-  bool Wanted(const RecordView& record, uint64_t time_us) const;
+  bool Wanted(const RecordView& record) const;
+  // Moves on, or back, past frames of the present segment that cannot hold a time of the range.
+  void SkipForward();
+  void SkipBackward();
   // False when the chunk has no room left for the record.
   static bool Emit(const Item& item, size_t* used, ReadChunk* chunk);
 
   Catalog& catalog_;
   ReadFilter filter_;
   const uint64_t wanted_to_;  // filter_.to as the caller gave it
+  const TimeRange times_;
   uint64_t remaining_;
   bool closed_ = false;
 
@@ -67,6 +72,8 @@ class Reader {
   uint64_t view_first_ = 1;  // the sequences that view_ holds; first > last: none
   uint64_t view_last_ = 0;
   SegmentIndex::Position position_;  // forwards: of the frame that holds next_, or one before it
+  bool ask_times_ = false;           // parts of view_ may lie outside the range of time
+  uint64_t asked_until_ = 0;         // forwards: frames before this offset need no more asking
 
   std::vector<Item> items_;  // wanted records of the frames last loaded, in the order to hand them out
   size_t next_item_ = 0;
