@@ -81,6 +81,13 @@ function makeRecord<T>(chunk: Chunk, index: number, codec: Codec<T> | undefined)
   );
 }
 
+/** A record of bytes as one of values. */
+export function withDecodedData<T>(record: WalRecord<Buffer>, codec: Codec<T> | undefined): WalRecord<T> {
+  if (codec === undefined) return record as unknown as WalRecord<T>;
+  const { sequence, timestamp, kind, key, data } = record;
+  return new StoredRecord<T>(sequence, timestamp, kind, key, decode(codec, data, sequence));
+}
+
 function decode<T>(codec: Codec<T>, bytes: Buffer, sequence: number): T {
   try {
     return codec.decode(bytes);

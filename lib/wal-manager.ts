@@ -34,6 +34,8 @@ import { toRecoveryReport, toSegmentInfo, toStats } from './reports';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
 import { makeReadStream, makeWriteStream } from './streams';
 import type { WriteStreamOptions } from './streams';
+import { runReplay } from './replay';
+import type { ReplayFrom, ReplayOptions, ReplayResult } from './replay';
 import { Transaction } from './transaction';
 import { checkInteger, checkOptions, checkSequence } from './validation';
 import { runVerification } from './verification';
@@ -330,6 +332,37 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   createReadStream(options: ReadOptions = {}): Readable {
     this.assertOpen();
     return makeReadStream(new RecordRange(this.source, resolveRead(options, this.constants.maxKeyBytes)));
+  }
+
+  /**
+   * Hands the records of the log to `handler`, in order; the end is the last record that is there when it starts. What the
+   * handler returns is awaited before the next record of the same key. Memory is bounded, whatever the size of the log: at
+   * most some thousand records, or 16 MiB of them, are ahead of the oldest that is not done.
+   *
+   * ```ts
+   * await wal.replay(wal.checkpoints().at(-1), (record) => store.apply(record), { concurrency: 8 });
+   * ```
+   *
+   * @param from - a checkpoint: begins behind it. A sequence number: begins with it. `undefined`: with the first record that
+   * is kept.
+   * @param handler - must not wait for `close`, which waits for the replay.
+   * @throws `TypeError`, `RangeError`; {@link ReplayError} (all as rejections), which has {@link ReplayError.resumeFrom}, and
+   * one of the codes `WAL_REPLAY` (the handler failed: `sequence` says on which record), `WAL_ABORTED`, `WAL_CLOSED`,
+   * `WAL_TRUNCATED`, `WAL_TRANSACTION_TOO_LARGE`, `WAL_CORRUPT`, `WAL_IO`.
+   */
+  async replay(
+    from: ReplayFrom,
+    handler: (record: WalRecord<T>) => unknown,
+    options: ReplayOptions = {},
+  ): Promise<ReplayResult> {
+    this.assertOpen();
+    const source = {
+      ...this.source,
+      maxKeyBytes: this.constants.maxKeyBytes,
+      firstSequence: this.native.firstSequence,
+      segments: () => this.native.segments().map(toSegmentInfo),
+    };
+    return this.track(runReplay(source, from, handler, options));
   }
 
   /** The record with this sequence number; `undefined` when there is none (not yet, or no more). */

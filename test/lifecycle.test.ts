@@ -24,6 +24,7 @@ const uses: [name: string, writes: boolean, use: (wal: WalManager) => unknown][]
   ['read', false, (wal) => [...wal.read()]],
   ['asynchronous read', false, (wal) => collect(wal.read())],
   ['readBatches', false, (wal) => collect(wal.readBatches())],
+  ['replay', false, (wal) => wal.replay(1, () => undefined)],
   ['get', false, (wal) => wal.get(1)],
   ['segments', false, (wal) => wal.segments()],
   ['readSegment', false, (wal) => [...wal.readSegment(1)]],
