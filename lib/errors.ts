@@ -21,6 +21,7 @@ import type { NativeFailure } from './native';
  * | `WAL_CLOSED` | the log was closed |
  * | `WAL_READ_ONLY` | the log was opened with `readOnly` |
  * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept |
+ * | `WAL_CODEC_MISSING` | a batch is, or is to be, compressed with a codec that is not there; the message says how to get it |
  * | `WAL_REPLAY` | the handler of a replay failed; `cause` is what it threw. See {@link ReplayError} |
  * | `WAL_TRANSACTION_TOO_LARGE` | a replay with `committedOnly` would have to hold back more than `maxTransactionBytes` |
  * | `WAL_ABORTED` | the operation was given up before it was done |
@@ -41,6 +42,7 @@ export type WalErrorCode =
   | 'WAL_CLOSED'
   | 'WAL_READ_ONLY'
   | 'WAL_TRUNCATED'
+  | 'WAL_CODEC_MISSING'
   | 'WAL_REPLAY'
   | 'WAL_TRANSACTION_TOO_LARGE'
   | 'WAL_ABORTED'

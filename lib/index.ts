@@ -1,9 +1,12 @@
 export type { Codec, WalData } from './codec';
+export type { Compression } from './compression';
 export { ReplayError, WalError } from './errors';
 export type { WalErrorCode, WalErrorDetails } from './errors';
 export type { WalDiagnostic } from './diagnostics';
+export type { HealthCheck, HealthReport } from './health';
+export { NullWal } from './null-wal';
 export { Operation } from './operation';
-export type { SyncOptions, SyncPolicy, WalOptions } from './options';
+export type { SwitchableWalOptions, SyncOptions, SyncPolicy, WalOptions } from './options';
 export type { ReadBatchOptions, ReadOptions } from './read-options';
 export type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
 export type { ReplayFrom, ReplayOptions, ReplayResult } from './replay';
@@ -11,5 +14,6 @@ export type { Finding, Progress, RecoveryReport, SegmentInfo, VerifyReport, WalS
 export type { WriteStreamOptions } from './streams';
 export type { CommitOptions, Transaction } from './transaction';
 export type { VerifyOptions } from './verification';
+export type { Wal } from './wal';
 export { WalManager } from './wal-manager';
 export type { WriteOptions } from './wal-manager';

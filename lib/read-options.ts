@@ -90,6 +90,15 @@ export function resolveReadBatches(
 
 /** Everything in one segment. */
 export function wholeSegment(id: number): ReadRequest {
+  return requestOf({ segment: id });
+}
+
+/** One record. */
+export function oneRecord(sequence: number): ReadRequest {
+  return requestOf({ from: sequence, to: sequence });
+}
+
+function requestOf(asked: Partial<NativeFilter>): ReadRequest {
   const filter: NativeFilter = {
     from: 1,
     to: Infinity,
@@ -99,7 +108,8 @@ export function wholeSegment(id: number): ReadRequest {
     limit: Infinity,
     kinds: null,
     key: null,
-    segment: id,
+    segment: 0,
+    ...asked,
   };
   return { filter, explicitFrom: false, live: false, signal: undefined };
 }

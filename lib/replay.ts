@@ -114,6 +114,11 @@ export function runReplay<T>(
   return new Replay(source, plan(from, handler, options, source.maxKeyBytes)).run();
 }
 
+/** Throws what `runReplay` would of its arguments. */
+export function checkReplay(from: ReplayFrom, handler: Handler<never>, options: ReplayOptions): void {
+  plan(from, handler, options, Infinity);
+}
+
 function plan<T>(from: ReplayFrom, handler: Handler<T>, options: ReplayOptions, maxKeyBytes: number): ReplayPlan<T> {
   checkOptions(options, optionNames, 'replay');
   if (typeof handler !== 'function') throw new TypeError(`handler must be a function, not ${describe(handler)}`);

@@ -3,14 +3,18 @@ import type { Readable, Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Codec, WalData } from './codec';
+import type { BatchCompressor } from './compression';
 import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
 import { fromNative, settle, WalError } from './errors';
+import { checkHealth } from './health';
+import type { HealthReport } from './health';
 import { loadNative } from './load';
 import { Followers } from './following';
 import type { Native, NativeLog, NativeReader } from './native';
-import { checkDirectory, checkSyncPolicy, resolveOptions } from './options';
-import type { ResolvedOptions, SyncPolicy, WalOptions } from './options';
+import { NullWal } from './null-wal';
+import { checkDirectory, checkSyncPolicy, checkWalOptions, resolveOptions } from './options';
+import type { ResolvedOptions, SwitchableWalOptions, SyncPolicy, WalOptions } from './options';
 import { resolveRead, resolveReadBatches, wholeSegment } from './read-options';
 import type { ReadBatchOptions, ReadOptions, ReadRequest } from './read-options';
 import { BatchRange, RecordFinder, RecordRange } from './reader';
@@ -38,6 +42,7 @@ import { runReplay } from './replay';
 import type { ReplayFrom, ReplayOptions, ReplayResult } from './replay';
 import { Transaction } from './transaction';
 import { checkInteger, checkOptions, checkSequence } from './validation';
+import type { Wal } from './wal';
 import { runVerification } from './verification';
 import type { VerifyOptions } from './verification';
 import { WriteQueue } from './write-queue';
@@ -65,6 +70,8 @@ export interface WriteOptions {
  * @typeParam T - what the log holds: `Buffer`, or what a codec makes of one.
  */
 export class WalManager<T = Buffer> implements AsyncDisposable {
+  /** That something is stored; a {@link NullWal} has false. */
+  readonly enabled = true;
   /** What opening the log found and did. */
   readonly recovery: RecoveryReport;
   /** Bytes of a segment. */
@@ -74,6 +81,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   private nativeAppendBytes: NativeLog['appendBytes'];
   private nativeAppendString: NativeLog['appendString'];
   private readonly codec: Codec<T> | undefined;
+  private readonly compressor: BatchCompressor | undefined;
   private readonly policy: SyncPolicy;
   private readonly readOnly: boolean;
   private readonly source: ReadSource<T>;
@@ -88,6 +96,8 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     private readonly native: NativeLog,
     private readonly constants: Native['constants'],
     options: ResolvedOptions<T>,
+    private readonly directory: string,
+    private readonly noRoom: () => WalError | undefined,
   ) {
     this.policy = options.policy;
     this.durability = new DurabilityQueue(native);
@@ -101,6 +111,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     this.nativeAppendBytes = native.appendBytes;
     this.nativeAppendString = native.appendString;
     this.codec = options.codec;
+    this.compressor = options.compressor;
     this.readOnly = options.native.readOnly;
     this.recovery = toRecoveryReport(native.recovery);
     this.segmentSize = native.segmentSize;
@@ -122,17 +133,24 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    * Opens the log in `directory`, which is made if need be, and recovers it. What recovery keeps is durable when this
    * resolves; {@link WalManager.recovery} tells what it found.
    *
+   * With `enabled: false` it is a {@link NullWal}, which stores nothing.
+   *
    * @throws `TypeError` or `RangeError` (as a rejection) for options that cannot be; {@link WalError} `WAL_LOCKED`,
    * `WAL_NOT_FOUND`, `WAL_CORRUPT`, `WAL_UNSUPPORTED_VERSION`, `WAL_SEGMENT_SIZE_MISMATCH`, `WAL_DISK_FULL`, `WAL_IO`,
    * `WAL_NATIVE_LOAD`.
    */
-  static async open<T = Buffer>(directory: string, options: WalOptions<T> = {}): Promise<WalManager<T>> {
+  static open<T = Buffer>(directory: string, options?: WalOptions<T>): Promise<WalManager<T>>;
+  static open<T = Buffer>(directory: string, options: SwitchableWalOptions<T>): Promise<Wal<T>>;
+  static async open<T = Buffer>(directory: string, options: SwitchableWalOptions<T> = {}): Promise<Wal<T>> {
     checkDirectory(directory);
+    checkWalOptions(options);
+    if (options.enabled === false) return new NullWal<T>(options);
     const addon = loadNative();
-    const resolved = resolveOptions(options, addon.constants);
+    const resolved = resolveOptions<T>({ ...options, enabled: true }, addon.constants);
     const path = resolve(directory);
     const diagnostics = new Diagnostics(path);
     let wal: WalManager<T> | undefined;
+    let noRoom: WalError | undefined;
     const native = await settle(
       addon.open(
         path,
@@ -144,11 +162,12 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
         },
         () => wal?.followers.wake(),
         (failure) => {
-          diagnostics.room(failure === null ? undefined : fromNative(failure));
+          noRoom = failure === null ? undefined : fromNative(failure);
+          diagnostics.room(noRoom);
         },
       ),
     );
-    wal = new WalManager<T>(native, addon.constants, resolved);
+    wal = new WalManager<T>(native, addon.constants, resolved, path, () => noRoom);
     return wal;
   }
 
@@ -228,11 +247,14 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       const policy = this.policyOf(options.sync);
       if (isPacked(records)) {
         checkPackedTypes(records);
+        checkKind(records.kind ?? 0);
         let packed = records;
+        const compressed = this.compressor?.ofPacked(this.native, packed);
         const keep = (): void => {
-          packed = copyOfPacked(packed);
+          if (compressed === undefined) packed = copyOfPacked(packed);
         };
-        const append = (): number => this.appendPacked(packed);
+        const append = (): number =>
+          compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
         return this.settleWrite(this.writes.add(append, keep), packed.offsets.length - 1, policy);
       }
       return this.writeArray(toBatch(records, this.codec), policy);
@@ -369,7 +391,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   get(sequence: number): WalRecord<T> | undefined {
     checkSequence('sequence', sequence);
     this.assertOpen();
-    this.finder ??= new RecordFinder(this.native, this.codec, this.constants.descriptorBytes);
+    this.finder ??= new RecordFinder(this.native, this.source);
     return this.finder.find(sequence);
   }
 
@@ -439,6 +461,34 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   stats(): WalStats {
     this.assertOpen();
     return toStats(this.native.stats(), this.writes);
+  }
+
+  /**
+   * How the log is: whether it is poisoned, has room and its lock, how far it is durable, how long a sync takes now (it
+   * does one), whether the newest record can be read, and what opening found. For monitoring; it may take seconds when
+   * the disk does.
+   *
+   * @throws {@link WalError} `WAL_CLOSED` (as a rejection). What is wrong with the log is in the report.
+   */
+  async health(): Promise<HealthReport> {
+    this.assertOpen();
+    const { native, directory, segmentSize, recovery, readOnly, noRoom } = this;
+    const report = checkHealth({
+      directory,
+      readOnly,
+      segmentSize,
+      recovery,
+      noRoom,
+      poisoned: () => this.durability.failed,
+      writesWait: () => !this.writes.isEmpty,
+      stats: () => toStats(native.stats(), this.writes),
+      sync: () => this.sync(),
+      readNewest: () => {
+        const last = native.lastSequence();
+        if (last >= native.firstSequence()) this.get(last);
+      },
+    });
+    return this.track(report);
   }
 
   /**
@@ -512,24 +562,42 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
 
   private writeArray(records: Batch, policy: SyncPolicy): Promise<number> {
     let batch = records;
+    const compressed = this.compressor?.ofBatch(this.native, batch);
     const keep = (): void => {
-      batch = copyOfBatch(batch);
+      if (compressed === undefined) batch = copyOfBatch(batch);
     };
-    const append = (): number => this.appendArray(batch);
+    const append = (): number =>
+      compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
     return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
   }
 
+  private appendCompressed(append: () => number): number {
+    const first = append();
+    if (first > 0) return first;
+    throw fromNative(this.native.lastError());
+  }
+
   private appendArray(batch: Batch): number {
+    const compressed = this.compressor?.ofBatch(this.native, batch);
+    return compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
+  }
+
+  private appendPacked(packed: PackedRecords): number {
+    checkPackedTypes(packed);
+    checkKind(packed.kind ?? 0);
+    const compressed = this.compressor?.ofPacked(this.native, packed);
+    return compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
+  }
+
+  private appendPlainArray(batch: Batch): number {
     const first = this.native.appendBatch(batch.data, batch.kinds, batch.keys);
     if (first > 0) return first;
     checkBatch(batch, this.constants.maxKeyBytes, this.codec !== undefined);
     throw fromNative(this.native.lastError());
   }
 
-  private appendPacked(packed: PackedRecords): number {
+  private appendPlainPacked(packed: PackedRecords): number {
     const { buffer, offsets, kind = 0, key } = packed;
-    checkPackedTypes(packed);
-    checkKind(kind);
     const first = this.native.appendPacked(buffer, offsets, kind, key ?? undefined);
     if (first > 0) return first;
     checkPackedRanges(packed, this.constants.maxKeyBytes);

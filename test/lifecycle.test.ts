@@ -32,6 +32,7 @@ const uses: [name: string, writes: boolean, use: (wal: WalManager) => unknown][]
   ['lastSequence', false, (wal) => wal.lastSequence],
   ['durableSequence', false, (wal) => wal.durableSequence],
   ['stats', false, (wal) => wal.stats()],
+  ['health', false, (wal) => wal.health()],
   ['verify', false, (wal) => wal.verify()],
 ];
 

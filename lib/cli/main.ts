@@ -7,6 +7,7 @@ import { closest } from '../validation';
 import { Arguments, exitCodeHelp, exitCodes, InputError, UsageError } from './command';
 import type { Command } from './command';
 import { dump } from './dump';
+import { health } from './health';
 import { ingest } from './ingest';
 import { inspect } from './inspect';
 import { complain, endQuietlyWithReader, print } from './output';
@@ -14,7 +15,7 @@ import { repair } from './repair';
 import { tail } from './tail';
 import { verify } from './verify';
 
-const commands: Readonly<Record<string, Command>> = { ingest, inspect, dump, verify, repair, tail };
+const commands: Readonly<Record<string, Command>> = { ingest, inspect, health, dump, verify, repair, tail };
 
 const help = `Usage: segwal <command> <dir> [arguments]
 

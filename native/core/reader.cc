@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace segwal {
 
@@ -74,6 +75,10 @@ Status Reader::FillFromItems(ReadChunk* chunk) {
       items_.clear();  // backwards, they stand before the damage, on the far side of it
       return chunk->count != 0 ? Status::Ok() : std::move(status);  // likewise: first what was read
     }
+    if (items_[next_item_].codec != 0) {
+      if (chunk->count == 0 && EmitCompressed(items_[next_item_], chunk)) ++next_item_;
+      break;
+    }
     if (!Emit(items_[next_item_], &used, chunk)) break;
     ++next_item_;
     --remaining_;
@@ -102,6 +107,56 @@ bool Reader::Emit(const Item& item, size_t* used, ReadChunk* chunk) {
   };
   *used += size;
   return true;
+}
+
+bool Reader::EmitCompressed(const Item& item, ReadChunk* chunk) {
+  if (chunk->records.empty()) return false;
+  const ByteView bytes = item.record.data;
+  if (bytes.size() > chunk->data.size()) {
+    chunk->needed = bytes.size();
+    return false;
+  }
+  std::memcpy(chunk->data.data(), bytes.data(), bytes.size());
+  chunk->records[0] = {.sequence = static_cast<double>(item.sequence),
+                       .time_ms = item.time_ms,
+                       .data_offset = 0,
+                       .data_length = static_cast<uint32_t>(bytes.size()),
+                       .key_length = item.plain_size,
+                       .attributes = static_cast<uint32_t>(item.codec) << RecordDescriptor::kCodecShift};
+  chunk->count = 1;
+  compressed_ = item;
+  return true;
+}
+
+Status Reader::Expand(ByteView plain, std::vector<RecordDescriptor>* records) {
+  const Item batch = std::exchange(compressed_, {});
+  const Frame frame{.payload = plain.data(),
+                    .length = static_cast<uint32_t>(kFrameHeaderSize + plain.size()),
+                    .payload_size = static_cast<uint32_t>(plain.size()),
+                    .count = batch.count,
+                    .flags = kFlagBatch};
+  if (batch.count == 0 || plain.size() != batch.plain_size || Load<uint32_t>(plain.data()) != batch.count ||
+      !FrameShapeHolds(frame)) {
+    return Status::Corrupt("the compressed batch that begins with record " + std::to_string(batch.sequence) +
+                               " does not hold the records that it should",
+                           {.first_sequence = batch.sequence, .last_sequence = batch.sequence + batch.count - 1});
+  }
+  FrameRecords steps(frame);
+  RecordView record;
+  while (steps.Next(&record)) {
+    const uint64_t sequence = batch.sequence + steps.index();
+    if (sequence < filter_.from || sequence > filter_.to || !Wanted(record)) continue;
+    records->push_back({.sequence = static_cast<double>(sequence),
+                        .time_ms = batch.time_ms,
+                        .data_offset = static_cast<uint32_t>(record.data.data() - plain.data()),
+                        .data_length = static_cast<uint32_t>(record.data.size()),
+                        .key_length = static_cast<uint32_t>(record.key ? record.key->size() : 0),
+                        .attributes = record.kind | (record.key ? RecordDescriptor::kHasKey : 0)});
+  }
+  if (filter_.reverse) std::ranges::reverse(*records);
+  if (records->size() > remaining_) records->resize(remaining_);
+  remaining_ -= records->size();
+  return Status::Ok();
 }
 
 Status Reader::EnterSegment() {
@@ -139,12 +194,25 @@ void Reader::SkipBackward() {
   if (before.known) next_ = before.index ? view_first_ + *before.index : view_first_ - 1;
 }
 
+// A codec is somebody else's to know; that a batch does not claim to be larger than any can be is checked here.
+Status Reader::CheckCodec(const Frame& frame) const {
+  const uint64_t sequence = view_first_ + frame.index;
+  if (!frame.batch()) {
+    return Status(ErrorCode::kUnsupportedVersion,
+                  "record " + std::to_string(sequence) + " is compressed by itself, which this version does not know");
+  }
+  if (kFrameHeaderSize + uint64_t{frame.plain_size()} <= view_->identity.segment_size - kSegmentHeaderSize) {
+    return Status::Ok();
+  }
+  return Status::Corrupt(
+      "the compressed batch that begins with record " + std::to_string(sequence) + " claims to be " +
+          std::to_string(frame.plain_size()) + " bytes, which no batch of this log can be",
+      {.segment = view_->identity.segment_id, .first_sequence = sequence, .last_sequence = sequence + frame.count - 1});
+}
+
 Status Reader::CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const {
   if (CheckFrame(view_->data, offset, view_->end, index, view_->salt_checksum, frame) == FrameState::kValid) {
-    if (frame->codec() == 0) return Status::Ok();
-    return Status(ErrorCode::kUnsupportedVersion, "record " + std::to_string(view_first_ + index) +
-                                                      " is compressed, with codec " + std::to_string(frame->codec()) +
-                                                      "; this build reads none");
+    return frame->codec() == 0 ? Status::Ok() : CheckCodec(*frame);
   }
   const uint64_t sequence = view_first_ + index;
   return Status::Corrupt(
@@ -164,12 +232,23 @@ void Reader::AddItems(const Frame& frame) {
   const uint64_t time_us = view_->identity.created_us + frame.time_us;
   if (!times_.Meets(time_us, time_us)) return;
   const double time_ms = static_cast<double>(time_us) / 1000.0;
+  if (frame.codec() != 0) {
+    const uint64_t first = view_first_ + frame.index;
+    if (first > filter_.to || first + frame.count - 1 < filter_.from) return;
+    items_.push_back({.record = {.data = frame.compressed()},
+                      .sequence = first,
+                      .time_ms = time_ms,
+                      .codec = frame.codec(),
+                      .count = frame.count,
+                      .plain_size = frame.plain_size()});
+    return;
+  }
   FrameRecords records(frame);
   RecordView record;
   while (records.Next(&record)) {
     const uint64_t sequence = view_first_ + frame.index + records.index();
     if (sequence < filter_.from || sequence > filter_.to || !Wanted(record)) continue;
-    items_.push_back({record, sequence, time_ms});
+    items_.push_back({.record = record, .sequence = sequence, .time_ms = time_ms});
   }
 }
 

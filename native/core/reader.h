@@ -24,6 +24,10 @@ class Reader {
   // read, kTruncated when the segment was deleted meanwhile, kIo when its file was cut short or could not be read.
   Status Fill(ReadChunk* chunk);
 
+  // The records of the compressed batch that Fill has just handed out, of `plain`, which is what its codec made of it:
+  // those that the filter leaves, with offsets in `plain`. kCorrupt when it is no batch of as many records.
+  Status Expand(ByteView plain, std::vector<RecordDescriptor>* records);
+
   // Goes on up to `last` where the reader had come to its end; all of it must be committed. What the filter says of the
   // end holds on. Only forwards.
   void Extend(uint64_t last);
@@ -35,9 +39,13 @@ class Reader {
   Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to);
 
   struct Item {
-    RecordView record;
+    RecordView record;  // of a compressed batch: its bytes
     uint64_t sequence;
     double time_ms;
+    // Of a compressed batch, which is an item as a whole, because only its codec knows its records.
+    uint8_t codec = 0;
+    uint32_t count = 0;
+    uint32_t plain_size = 0;
   };
 
   Status FillFromItems(ReadChunk* chunk);
@@ -50,6 +58,9 @@ class Reader {
   // Fills items_ with the records that follow (forwards) or precede (backwards) next_, and moves next_ past them.
   Status LoadForward();
   Status LoadBackward();
+  Status CheckCodec(const Frame& frame) const;
+  // Alone in its chunk. False when the chunk has no room for it.
+  bool EmitCompressed(const Item& item, ReadChunk* chunk);
   Status CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const;
   void AddItems(const Frame& frame);
   bool Wanted(const RecordView& record) const;
@@ -77,6 +88,7 @@ class Reader {
 
   std::vector<Item> items_;  // wanted records of the frames last loaded, in the order to hand them out
   size_t next_item_ = 0;
+  Item compressed_{};  // what Fill has handed out last, when that was a compressed batch
 };
 
 }  // namespace segwal

@@ -193,13 +193,16 @@ TEST_F(SkippingTest, StretchesOutsideOfTheRangeAreNotLookedAtAgain) {
   }
 }
 
-TEST_F(SkippingTest, ADamagedTimeIsNotPassedOverInSilence) {
-  // The third byte of the time of a frame in the middle of a segment: it says 65 ms more, or less.
-  constexpr uint64_t kFrame = 1024;
-  TurnBit(2, kSegmentHeaderSize + 300 * kFrame + 18);
+// Each record is larger than a stretch, so that nothing else is in it which the range would meet.
+TEST_F(TimeTest, ADamagedTimeIsNotPassedOverInSilence) {
+  constexpr size_t kBytes = 70'000;
+  constexpr uint64_t kFrame = AlignUp(kFrameHeaderSize + kBytes, kFrameAlignment);
+  for (uint64_t i = 0; i < 8; ++i) AppendAt(time_ + i * 1000, kBytes);
+  TurnBit(1, kSegmentHeaderSize + 3 * kFrame + 18);  // the third byte of the time of record 4: 65 ms more
   for (bool reverse : {false, true}) {
     std::vector<uint64_t> sequences;
-    EXPECT_CODE(Read(Between(1200, 1200, reverse), &sequences), kCorrupt) << reverse;
+    const ReadFilter filter{.from_time_us = time_ + 3000, .to_time_us = time_ + 3000, .reverse = reverse};
+    EXPECT_CODE(Read(filter, &sequences), kCorrupt) << reverse;
     EXPECT_TRUE(sequences.empty());
   }
 }
