@@ -1,3 +1,4 @@
+export type { Checkpoint, CheckpointOptions } from './checkpoints';
 export type { Codec, WalData } from './codec';
 export { WalError } from './errors';
 export type { WalErrorCode, WalErrorDetails } from './errors';
