@@ -1,3 +1,4 @@
+export type { Checkpoint, CheckpointOptions } from './checkpoints';
 export type { Codec, WalData } from './codec';
 export type { Compression } from './compression';
 export { ReplayError, WalError } from './errors';

@@ -61,6 +61,12 @@ export interface NativeReport {
   findings: NativeFinding[];
 }
 
+export interface NativeCheckpoint {
+  sequence: number;
+  timeMs: number;
+  data: Buffer | null;
+}
+
 export interface NativeSegment {
   id: number;
   firstSequence: number;
@@ -186,6 +192,10 @@ export interface NativeLog {
 
   rotate(): Promise<void>;
   truncateBefore(sequence: number): Promise<void>;
+  /** Rejects with `WAL_NOT_FOUND` for a record that is not there yet, `WAL_TRUNCATED` for one that is gone. */
+  createCheckpoint(sequence: number, data: Uint8Array | null): Promise<NativeCheckpoint>;
+  /** By sequence, or −code. */
+  checkpoints(): NativeCheckpoint[] | number;
   segments(): NativeSegment[];
   stats(): NativeStats;
   /** One record, as `NativeReader.fill` would: 1 or 0, or a negative number with that meaning. */
@@ -212,6 +222,7 @@ export interface Native {
     readonly batchOverhead: number; // bytes a batch frame adds, and …
     readonly batchRecordOverhead: number; // … each record in it
     readonly descriptorBytes: number; // 32
+    readonly maxCheckpointBytes: number;
     readonly crc32cImplementation: string; // 'portable', 'sse42' or 'armv8'
   };
   /**

@@ -1,9 +1,10 @@
 import { Readable, Writable } from 'node:stream';
 
+import { checkCheckpointOptions } from './checkpoints';
+import type { Checkpoint, CheckpointOptions } from './checkpoints';
 import type { WalData } from './codec';
 import { WalError } from './errors';
 import type { HealthReport } from './health';
-import type { Native } from './native';
 import { checkDirectory, checkSyncPolicy, checkWalOptions } from './options';
 import type { SwitchableWalOptions } from './options';
 import { resolveRead, resolveReadBatches } from './read-options';
@@ -23,19 +24,7 @@ import type { Wal } from './wal';
 import type { WriteOptions } from './wal-manager';
 
 /** Nothing is too large for what stores nothing. */
-const unlimited: Native['constants'] = {
-  defaultSegmentSize: 0,
-  minSegmentSize: 0,
-  maxSegmentSize: Infinity,
-  segmentSizeStep: 1,
-  maxKeyBytes: Infinity,
-  formatVersion: 0,
-  recordOverhead: 0,
-  batchOverhead: 0,
-  batchRecordOverhead: 0,
-  descriptorBytes: 0,
-  crc32cImplementation: 'none',
-};
+const unlimited = { maxKeyBytes: Infinity, batchOverhead: 0, batchRecordOverhead: 0 };
 
 const nothing = { segments: 0, records: 0, bytes: 0, durationMs: 0, findings: [] } as const;
 
@@ -202,6 +191,17 @@ export class NullWal<T = Buffer> implements Wal<T> {
   async truncateBefore(sequence: number): Promise<void> {
     checkSequence('sequence', sequence);
     this.assertWritable();
+  }
+
+  async createCheckpoint(options: CheckpointOptions = {}): Promise<Checkpoint> {
+    this.assertWritable();
+    const { sequence, data } = checkCheckpointOptions(options, this.last, Infinity);
+    return { sequence, timestamp: Date.now(), data: data === null ? null : Buffer.from(data) };
+  }
+
+  checkpoints(): Checkpoint[] {
+    this.assertOpen();
+    return [];
   }
 
   get firstSequence(): number {

@@ -3,7 +3,7 @@ import type { NativeFinding, NativeReport, NativeSegment, NativeStats } from './
 /** Something odd in the log, and what was done about it. */
 export interface Finding {
   /**
-   * The case of the recovery table in docs/FORMAT.md, `A` to `D`; or what it concerns: `meta`, `stray`, `gap`, or `filler`,
+   * The case of the recovery table in docs/FORMAT.md, `A` to `D`; or what it concerns: `meta`, `checkpoint`, `stray`, `gap`, or `filler`,
    * for sequence numbers that an earlier recovery gave up.
    */
   readonly case: string;

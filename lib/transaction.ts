@@ -9,7 +9,7 @@ import { checkOptions } from './validation';
 /** What a {@link Transaction} needs of the log. */
 export interface TransactionTarget<T> {
   readonly codec: Codec<T> | undefined;
-  readonly constants: Native['constants'];
+  readonly constants: Pick<Native['constants'], 'maxKeyBytes' | 'batchOverhead' | 'batchRecordOverhead'>;
   /** Bytes of the largest frame that the log takes. */
   readonly maxFrameBytes: number;
   /** Throws when nothing can be appended. */

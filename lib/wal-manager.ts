@@ -2,6 +2,8 @@ import { resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
+import { createCheckpoint, listCheckpoints } from './checkpoints';
+import type { Checkpoint, CheckpointOptions } from './checkpoints';
 import type { Codec, WalData } from './codec';
 import type { BatchCompressor } from './compression';
 import { Diagnostics } from './diagnostics';
@@ -437,6 +439,29 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     checkSequence('sequence', sequence);
     this.assertWritable();
     await this.track(settle(this.native.truncateBefore(sequence)));
+  }
+
+  /**
+   * Says durably that the application has everything up to a record elsewhere, so that `replay` can begin behind it and
+   * `cleanup` may delete what comes before. Everything up to that record is durable first. The newest two checkpoints are
+   * kept.
+   *
+   * @throws `TypeError`, `RangeError` (also for a record that is not there yet); {@link WalError} `WAL_TRUNCATED` for one that
+   * is gone, `WAL_DISK_FULL`, `WAL_POISONED`, `WAL_CLOSED`, `WAL_READ_ONLY`, `WAL_IO` (as rejections). There is no new
+   * checkpoint then, or a whole one.
+   */
+  async createCheckpoint(options: CheckpointOptions = {}): Promise<Checkpoint> {
+    this.assertWritable();
+    return this.track(createCheckpoint(this.native, this.constants, options));
+  }
+
+  /**
+   * The checkpoints, by sequence number: the last one is the newest. Damaged ones are not among them; they are in
+   * {@link WalManager.recovery}.
+   */
+  checkpoints(): Checkpoint[] {
+    this.assertOpen();
+    return listCheckpoints(this.native);
   }
 
   /** Sequence number of the first record that is kept; `lastSequence` + 1 when none is. */

@@ -44,13 +44,23 @@ describe('segwal', () => {
     for (const args of [['--help'], ['-h'], ['help']]) {
       const { status, stdout } = await runCli(args);
       expect(status).toBe(0);
-      for (const word of ['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'Exit status', '130']) {
+      for (const word of [
+        'ingest',
+        'inspect',
+        'dump',
+        'verify',
+        'repair',
+        'tail',
+        'checkpoint',
+        'Exit status',
+        '130',
+      ]) {
         expect(stdout).toContain(word);
       }
     }
   });
 
-  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail'])(
+  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint'])(
     '%s --help tells of the command',
     async (command) => {
       const { status, stdout } = await runCli([command, '--help']);
@@ -90,7 +100,7 @@ describe('segwal', () => {
     expect(stderr).toMatch(message);
   });
 
-  test.each(['inspect', 'dump', 'verify', 'repair', 'tail'])(
+  test.each(['inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint'])(
     '%s of a log that is not there says so',
     async (command) => {
       const { status, stderr } = await runCli([command, logs.path]);

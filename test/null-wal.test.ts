@@ -59,6 +59,8 @@ test('appends have numbers and are gone', async () => {
   expect(await wal.health()).toMatchObject({ ok: true });
   await wal.rotate();
   await wal.truncateBefore(5);
+  expect(await wal.createCheckpoint({ data: 'x' })).toMatchObject({ sequence: 10, data: Buffer.from('x') });
+  expect(wal.checkpoints()).toEqual([]);
   await pipeline(['k', 'l'], wal.createWriteStream());
   expect(wal.lastSequence).toBe(12);
   expect(existsSync(logs.path)).toBe(false);
@@ -102,6 +104,8 @@ const uses: [string, boolean, (wal: Wal) => unknown][] = [
   ['sync', true, (wal) => wal.sync()],
   ['rotate', true, (wal) => wal.rotate()],
   ['truncateBefore', true, (wal) => wal.truncateBefore(1)],
+  ['createCheckpoint', true, (wal) => wal.createCheckpoint()],
+  ['checkpoints', false, (wal) => wal.checkpoints()],
   ['read', false, (wal) => [...wal.read()]],
   ['readBatches', false, (wal) => collect(wal.readBatches())],
   ['replay', false, (wal) => wal.replay(1, () => undefined)],

@@ -101,6 +101,23 @@ Napi::Object ToJs(Napi::Env env, const LogStats& stats) {
   return object;
 }
 
+Napi::Object ToJs(Napi::Env env, const Checkpoint& checkpoint) {
+  Napi::Object object = Napi::Object::New(env);
+  object["sequence"] = ToJs(env, checkpoint.sequence);
+  object["timeMs"] = Napi::Number::New(env, ToMs(checkpoint.created_us));
+  object["data"] = checkpoint.has_data
+                       ? Napi::Value(Napi::Buffer<char>::Copy(
+                             env, reinterpret_cast<const char*>(checkpoint.data.data()), checkpoint.data.size()))
+                       : env.Null();
+  return object;
+}
+
+Napi::Array ToJs(Napi::Env env, const std::vector<Checkpoint>& checkpoints) {
+  Napi::Array array = Napi::Array::New(env, checkpoints.size());
+  for (uint32_t i = 0; i < checkpoints.size(); ++i) array[i] = ToJs(env, checkpoints[i]);
+  return array;
+}
+
 uint64_t ToU64(const Napi::Value& value) {
   constexpr double kMaxExact = 9007199254740991.0;
   const double number = value.As<Napi::Number>().DoubleValue();

@@ -111,6 +111,8 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"stopFollowing", StopFollowing},
       {"rotate", Rotate},
       {"truncateBefore", TruncateBefore},
+      {"createCheckpoint", CreateCheckpoint},
+      {"checkpoints", Checkpoints},
       {"segments", Segments},
       {"stats", Stats},
       {"reader", NewReader},
@@ -570,6 +572,38 @@ napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
+}
+
+napi_value LogHandle::CreateCheckpoint(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  struct Run {
+    std::vector<std::byte> data;  // a copy: the caller may use its memory again
+    bool has_data = false;
+    Checkpoint made;
+  };
+  auto run = std::make_shared<Run>();
+  run->has_data = !IsAbsent(env, arguments[1]);
+  if (run->has_data) {
+    if (const auto bytes = BytesOf(env, arguments[1], self.data_scratch_))
+      run->data.assign(bytes->begin(), bytes->end());
+  }
+  return self.Promise(
+      env,
+      [log = self.log_, sequence, run] {
+        return log->CreateCheckpoint(sequence, run->has_data ? std::optional<ByteView>(run->data) : std::nullopt,
+                                     &run->made);
+      },
+      [run](Napi::Env back) { return ToJs(back, run->made); });
+}
+
+napi_value LogHandle::Checkpoints(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
+  std::vector<Checkpoint> checkpoints;
+  Status status = self.log_->Checkpoints(&checkpoints);
+  return status.ok() ? napi_value(ToJs(env, checkpoints)) : self.Refuse(env, std::move(status));
 }
 
 // The promise, how far it has got, and a way to cut it short: whoever awaits it asks for progress when it wants to.

@@ -63,6 +63,8 @@ class LogHandle final : public FunctionOwner,
   static napi_value StopFollowing(napi_env env, napi_callback_info info);
   static napi_value Rotate(napi_env env, napi_callback_info info);
   static napi_value TruncateBefore(napi_env env, napi_callback_info info);
+  static napi_value CreateCheckpoint(napi_env env, napi_callback_info info);
+  static napi_value Checkpoints(napi_env env, napi_callback_info info);
   static napi_value Segments(napi_env env, napi_callback_info info);
   static napi_value Stats(napi_env env, napi_callback_info info);
   static napi_value NewReader(napi_env env, napi_callback_info info);

@@ -50,7 +50,7 @@ struct RecordView {
 
 // What is odd in a byte range of the log, what the table of recovery says of it, and what was done.
 struct Finding {
-  std::string rule;  // "A" … "D" of the table in docs/FORMAT.md; or "meta", "stray", "gap"
+  std::string rule;  // "A" … "D" of the table in docs/FORMAT.md; or "meta", "checkpoint", "stray", "gap"
   uint64_t segment = 0;
   uint64_t offset = 0;
   uint64_t bytes = 0;
@@ -88,6 +88,16 @@ struct VerifyOptions {
   size_t concurrency = 0;           // threads; 0: one for each core
   std::function<bool()> cancelled;  // asked by several threads
   VerifyProgress* progress = nullptr;
+};
+
+// What an application said of the log: it has everything up to `sequence` elsewhere.
+struct Checkpoint {
+  uint64_t sequence = 0;  // 0: nothing yet
+  uint64_t created_us = 0;
+  bool has_data = false;
+  std::vector<std::byte> data;  // the application's own
+
+  bool operator==(const Checkpoint&) const = default;
 };
 
 struct SegmentInfo {
