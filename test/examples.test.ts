@@ -34,6 +34,8 @@ async function runExample(name: string): Promise<string> {
 
 const examples: [string, RegExp][] = [
   ['slice-cache', /files as they should be +yes/],
+  ['graph-checkpoint', /graph as it should be +yes/],
+  ['multi-tenant', /tenants as they should be +yes/],
   ['vector-index', /neighbours as they should be +yes/],
 ];
 
