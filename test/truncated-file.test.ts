@@ -1,5 +1,5 @@
 // Another process cuts the files of a log short while it is written and read.
-import { statSync, truncateSync } from 'node:fs';
+import { statSync, truncateSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
@@ -75,6 +75,22 @@ describe.each(cuts)('the active segment is cut short %s', (_, size) => {
     await child.order('close');
     await child.dismiss();
   });
+});
+
+test('the active segment is removed: what is appended is never called durable', async () => {
+  const child = new Subordinate();
+  await child.order('open', logs.path, JSON.stringify({ segmentSize, sync: 'async' }));
+  await child.order('append', 1000);
+  expect(await child.order('sync')).toEqual({ value: 1 });
+  unlinkSync(join(logs.path, segmentName(1)));
+  await child.order('append', 1000);
+  const removed = { code: 'WAL_POISONED', cause: 'ENOENT' };
+  expect(await child.order('sync')).toMatchObject(removed);
+  expect(await child.order('append', 1000)).toMatchObject(removed);
+  expect(await child.order('durable')).toEqual({ value: 1 });
+  expect(await child.order('close')).toMatchObject(removed);
+  await child.dismiss();
+  await expectWalError('WAL_CORRUPT', () => WalManager.open(logs.path));
 });
 
 test('a log that is cut short at a random moment never kills its process', async () => {

@@ -96,7 +96,8 @@ class Mapping {
   const std::shared_ptr<MappingFailure>& failure() const { return failure_; }
 
   // The bytes of the range are on the medium when this returns. Whole pages are written, so neighbours may be too.
-  // kIo when the file has become shorter than the mapping: what lay behind its end is lost, whatever was written.
+  // kIo when the file has become shorter than the mapping, or has been removed: what lay behind its end, or all of it,
+  // is lost, whatever was written. (On Windows the system lets nobody do either.)
   virtual Status Sync(uint64_t offset, uint64_t length) = 0;
 
   // Makes the pages of the range present and writable, so that the next store to them does not fault. Never a signal:
