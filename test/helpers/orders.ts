@@ -63,10 +63,21 @@ export function straceRefusal(): string | undefined {
  * From when this resolves, system calls of the process fail as strace's `inject` says. `ended` resolves when the tracer
  * has seen the process end.
  */
-export async function injectInto(pid: number, inject: string): Promise<{ ended: Promise<unknown> }> {
+export function injectInto(pid: number, inject: string): Promise<{ ended: Promise<unknown> }> {
   const call = inject.split(':', 1)[0] ?? '';
-  const options = ['-f', '-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${inject}`, '-p', String(pid)];
-  const tracer = spawn('strace', options, { stdio: ['ignore', 'ignore', 'pipe'] });
+  return attach(pid, ['-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${inject}`]);
+}
+
+/**
+ * From when this resolves, the system calls of the process are written to `file`, a line for each, with the thread that
+ * made it in front.
+ */
+export function traceInto(pid: number, calls: readonly string[], file: string): Promise<{ ended: Promise<unknown> }> {
+  return attach(pid, ['-o', file, '-e', `trace=${calls.join(',')}`]);
+}
+
+async function attach(pid: number, options: readonly string[]): Promise<{ ended: Promise<unknown> }> {
+  const tracer = spawn('strace', ['-f', ...options, '-p', String(pid)], { stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(tracer, 'exit');
   const attached = new Promise<void>((resolve) => {
     // Read to its end: it tells of every thread that comes.
