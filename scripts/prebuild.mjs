@@ -51,7 +51,10 @@ const flags = [
 function prepare(directory) {
   cpSync('native', join(directory, 'native'), { recursive: true });
   for (const [name, from] of Object.entries(headers)) {
-    cpSync(from, join(directory, name), { recursive: true, filter: (path) => !/node_modules.*node_modules/.test(path) });
+    cpSync(from, join(directory, name), {
+      recursive: true,
+      filter: (path) => !/node_modules.*node_modules/.test(path),
+    });
   }
   writeFileSync(join(directory, 'node_api_imports.cc'), nodeApiImports(napiVersion));
   writeFileSync(join(directory, 'exports.map'), `{ global: ${entryPoints.join('; ')}; local: *; };\n`);
@@ -116,7 +119,10 @@ function complaints(target, bytes) {
     const unbound = found.imports.filter((name) => /^(napi|node_api)_/.test(name));
     expect(unbound.length === 0, 'is bound to the name of the program that loads it');
     for (const name of ['FlushViewOfFile', 'FlushFileBuffers', 'LockFileEx', 'CreateFileW']) {
-      expect(found.imports.some((one) => one.startsWith(`${name}@`)), `does not call ${name}`);
+      expect(
+        found.imports.some((one) => one.startsWith(`${name}@`)),
+        `does not call ${name}`,
+      );
     }
   }
   return { wrong, found };

@@ -82,7 +82,11 @@ function describePe(bytes) {
   const optional = header + 24;
   const sections = Array.from({ length: bytes.readUInt16LE(header + 6) }, (_, index) => {
     const at = optional + bytes.readUInt16LE(header + 20) + index * 40;
-    return { address: bytes.readUInt32LE(at + 12), size: bytes.readUInt32LE(at + 16), raw: bytes.readUInt32LE(at + 20) };
+    return {
+      address: bytes.readUInt32LE(at + 12),
+      size: bytes.readUInt32LE(at + 16),
+      raw: bytes.readUInt32LE(at + 20),
+    };
   });
   const place = (address) => {
     const section = sections.find((one) => address >= one.address && address < one.address + one.size);
@@ -111,13 +115,21 @@ function describePe(bytes) {
       }
     }
   }
+  // A debug directory whose entries all say "reproducible" (16) tells nothing of where or when it was built.
+  const kinds = [];
+  if (directoryEntry(6) !== 0) {
+    const entries = bytes.readUInt32LE(optional + 112 + 6 * 8 + 4) / 28;
+    for (let index = 0; index < entries; ++index) {
+      kinds.push(bytes.readUInt32LE(place(directoryEntry(6)) + index * 28 + 12));
+    }
+  }
   return {
     format: 'PE',
     architecture: machines[bytes.readUInt16LE(header + 4)],
     libraries,
     imports,
     exports,
-    stripped: bytes.readUInt32LE(header + 12) === 0 && directoryEntry(6) === 0,
+    stripped: bytes.readUInt32LE(header + 12) === 0 && kinds.every((kind) => kind === 16),
     floor: null,
   };
 }

@@ -14,7 +14,7 @@ const windows = {
   libraries: /^(KERNEL32|ADVAPI32|ntdll|bcrypt|api-ms-win-crt-[a-z]+-l1-1-0)\.dll$/i,
   link: ['-lbcrypt', 'exports.def'],
   sources: ['node_api_imports.cc'],
-  flags: ['-D_WIN32_WINNT=0x0A00'],
+  flags: ['-DNAPI_EXTERN=__declspec(dllimport)'], // called through the words that node_api_imports.cc makes
 };
 const darwin = {
   libraries: /^\/usr\/lib\/libSystem\.B\.dylib$/,
