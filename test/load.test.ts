@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { libc, load } from '../lib/load';
@@ -66,13 +66,11 @@ test('on a platform that the package has nothing for, the error says how to buil
   }
 });
 
-test('what was built here comes before what came with the package', () => {
+test('what was built here comes before what came with the package', async () => {
   writeFileSync(join(place('prebuilds', target), fileName), 'not an addon');
-  copyFileSync(
-    join(__dirname, '..', 'build', 'Release', 'segwal.node'),
-    join(place('build', 'Release'), 'segwal.node'),
-  );
-  expect(load(logs.directory).errorCodes).toContain('WAL_LOCKED');
+  writeFileSync(join(place('build', 'Release'), 'segwal.node'), 'not an addon either');
+  const error = await expectWalError('WAL_NATIVE_LOAD', () => load(logs.directory));
+  expect(error.message).toContain(`looked for ${join(logs.directory, 'build', 'Release', 'segwal.node')}; `);
 });
 
 test.each([
