@@ -3,11 +3,12 @@
 // wine wine64 libgtest-dev strace. Ends with a table of what passed.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { closeSync, copyFileSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 
-import { files, root } from './repository.mjs';
+import { root } from './repository.mjs';
+import { countTests, makeStage } from './stage.mjs';
 import { directory as tools, need, npmPackage, runtime } from './tools.mjs';
 
 const require = createRequire(import.meta.url);
@@ -23,6 +24,7 @@ const wineEnvironment = {
   WINEDEBUG: '-all',
   WINEARCH: 'win64',
   WINEDLLOVERRIDES: 'mscoree,mshtml=',
+  SEGWAL_KILLS: process.env.SEGWAL_KILLS ?? '20', // a process takes seconds to start there
 };
 const run = (command, args, options = {}) => execFileSync(command, args, { stdio: 'inherit', ...options });
 
@@ -57,11 +59,6 @@ function prepareWine() {
   spawnSync('wineserver', ['-p'], { env: wineEnvironment, stdio: 'ignore' });
 }
 
-/** A line of gtest's or jest's result. */
-function count(text, pattern) {
-  return Number(pattern.exec(text)?.[1] ?? 0);
-}
-
 function testNative() {
   const configure = ['-S', '.', '-B', base, '-DCMAKE_BUILD_TYPE=Debug', '-DSEGWAL_TESTS=ON'];
   run('cmake', [
@@ -74,9 +71,7 @@ function testNative() {
   console.log(output.split('\n').filter((line) => /FAILED|Failure|SKIPPED/.test(line)).join('\n')); // prettier-ignore
   return {
     what: 'C++',
-    passed: count(output, /\[ {2}PASSED {2}\] (\d+) tests/),
-    failed: count(output, /\[ {2}FAILED {2}\] (\d+) test/),
-    skipped: count(output, /\[ {2}SKIPPED \] (\d+) test/),
+    ...countTests(output),
     status,
   };
 }
@@ -96,14 +91,9 @@ function testFlush() {
   return { what: 'flush, under strace', passed: Number(good), failed: Number(!good), skipped: 0, status };
 }
 
-/** The repository as it would be on a Windows machine: its files, its packages, and those that are only for Windows. */
+/** The repository as it would be on a Windows machine: its packages include those that are only for Windows. */
 function prepareStage() {
-  rmSync(stage, { recursive: true, force: true });
-  for (const path of files.filter((name) => /^(lib|test|native\/sources\.txt|[^/]+$)/.test(name))) {
-    mkdirSync(dirname(join(stage, path)), { recursive: true });
-    copyFileSync(path, join(stage, path));
-  }
-  run('cp', ['-al', 'node_modules', join(stage, 'node_modules')]);
+  makeStage(stage, ['win32-x64'], { rebuild: process.argv.includes('--prebuild') });
   const version = (name) => require(`${name}/package.json`).version;
   for (const [folder, of] of [
     ['@swc/core-win32-x64-msvc', '@swc/core'],
@@ -114,12 +104,6 @@ function prepareStage() {
     mkdirSync(target, { recursive: true });
     cpSync(npmPackage(`${folder}@${version(of)}`), target, { recursive: true });
   }
-  const addon = join('prebuilds', 'win32-x64', 'segwal.node');
-  if (!existsSync(addon) || process.argv.includes('--prebuild')) run('node', ['scripts/prebuild.mjs', 'win32-x64']);
-  for (const place of ['prebuilds/win32-x64', 'build/Release']) {
-    mkdirSync(join(stage, place), { recursive: true });
-    copyFileSync(addon, join(stage, place, 'segwal.node'));
-  }
 }
 
 function testJavaScript(jestArguments) {
@@ -129,12 +113,9 @@ function testJavaScript(jestArguments) {
   const node = runtime('node 20 windows');
   const { status, output } = wine('jest', [node, jest, ...options, ...jestArguments], { cwd: stage });
   console.log(output.split('\n').filter((line) => /^(PASS|FAIL)|●|✕|○/.test(line.trim())).join('\n')); // prettier-ignore
-  const summary = /^Tests: .*$/m.exec(output)?.[0] ?? '';
   return {
     what: 'JavaScript',
-    passed: count(summary, /(\d+) passed/),
-    failed: count(summary, /(\d+) failed/),
-    skipped: count(summary, /(\d+) skipped/),
+    ...countTests(output),
     status,
   };
 }
