@@ -85,7 +85,11 @@ const parts = {
     need('aarch64-linux-gnu-g++', 'g++-aarch64-linux-gnu');
     smoke('arm64: node 20 under qemu', [...qemu, runtime('node 20 arm64')]);
     const tests = crossBuildTests('linux-arm64');
-    run('arm64: C++ under qemu', qemu[0], [...qemu.slice(1), tests, '--gtest_brief=1']);
+    // qemu answers MADV_POPULATE_WRITE with success and does nothing, which is what these two are about.
+    const lax = ['PopulatedPagesTakeNoFault', 'PopulatingATruncatedFileIsAnErrorAndNoSignal'];
+    const filter = `--gtest_filter=-${lax.map((name) => `PosixPlatformTest.${name}`).join(':')}`;
+    console.log(`arm64: left out because of qemu: ${lax.join(', ')}`);
+    run('arm64: C++ under qemu', qemu[0], [...qemu.slice(1), tests, '--gtest_brief=1', filter]);
   },
   musl() {
     smoke('musl: bun', [runtime('bun musl')]);
