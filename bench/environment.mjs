@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, statfsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 import { WalManager } from 'segwal';
 
@@ -53,6 +54,23 @@ export function measure(records, action) {
   action();
   const ms = performance.now() - begin.time;
   return { rate: records / ms / 1000, threadNs: (raw.threadTime() - begin.thread) / records };
+}
+
+/**
+ * As a service appends: `records` at once, then something else for a moment. `append(n)` appends n records. The median
+ * rate of the bursts, in million records a second.
+ */
+export async function medianBurst(bursts, records, append) {
+  const rates = [];
+  for (let i = 0; i < bursts; i++) {
+    await setTimeout(1);
+    const begin = process.hrtime.bigint();
+    append(records);
+    rates.push((records * 1e3) / Number(process.hrtime.bigint() - begin));
+  }
+  rates.sort((a, b) => a - b);
+  const at = (share) => rates[Math.floor((rates.length - 1) * share)];
+  return { value: at(0.5), details: { bursts, records, slowestTenth: at(0.1), fastestTenth: at(0.9) } };
 }
 
 export function describeMachine(directory) {

@@ -1,4 +1,5 @@
 import type { WalError } from './errors';
+import type { NativeLog } from './native';
 
 interface Waiter {
   readonly sequence: number;
@@ -8,32 +9,62 @@ interface Waiter {
 
 /**
  * Who waits for durability: a queue in the order of sequence numbers. One call from the native side, after each sync,
- * settles everybody whose record that sync made durable, in order; nobody costs a call of its own.
+ * settles everybody whose record that sync made durable, in order; nobody costs a call of its own. Nor does asking: the
+ * native side hears once, at the end of the present turn of JavaScript, how far somebody waits.
  */
 export class DurabilityQueue {
-  private waiters: Waiter[] = [];
+  /** Those before `head` are settled. */
+  private waiters: (Waiter | undefined)[] = [];
+  private head = 0;
   private failure: WalError | undefined;
+  /** What the native side is still to be asked for; 0: nothing. */
+  private wantedAtOnce = 0;
+  private wantedInTime = 0;
+
+  constructor(private readonly native: NativeLog) {}
+
+  /** Why nothing becomes durable any more, when that is so. */
+  get failed(): WalError | undefined {
+    return this.failure;
+  }
 
   /**
-   * Resolves when {@link settle} gets as far as `sequence`; rejects when the log fails first. `durable` is how far it is
-   * already: also who asks for what is durable has to stand in the queue, or it would hear before those ahead of it.
+   * Resolves with `value` when {@link settle} gets as far as `sequence`; rejects when the log fails first. Asks for a
+   * sync, `atOnce` or in the time that the log's policy allows.
    */
-  wait(sequence: number, durable: number): Promise<void> {
+  wait<V>(sequence: number, atOnce: boolean, value: V): Promise<V> {
+    if (sequence === 0 && this.failure === undefined) return Promise.resolve(value); // an empty log
+    if (this.wantedAtOnce === 0 && this.wantedInTime === 0) queueMicrotask(this.ask);
+    if (atOnce) this.wantedAtOnce = Math.max(this.wantedAtOnce, sequence);
+    else this.wantedInTime = Math.max(this.wantedInTime, sequence);
     return new Promise((resolve, reject) => {
-      this.insert({ sequence, resolve, reject });
-      if (sequence <= durable) this.settle(durable);
-      else if (this.failure !== undefined) this.fail(this.failure);
+      this.insert({
+        sequence,
+        resolve: () => {
+          resolve(value);
+        },
+        reject,
+      });
+      if (this.failure !== undefined) this.fail(this.failure);
     });
   }
 
   /** Everything up to `durable` is durable. */
   settle(durable: number): void {
     const { waiters } = this;
-    let settled = 0;
-    for (let next = waiters[0]; next !== undefined && next.sequence <= durable; next = waiters[++settled]) {
+    let { head } = this;
+    for (let next = waiters[head]; next !== undefined && next.sequence <= durable; next = waiters[++head]) {
+      waiters[head] = undefined;
       next.resolve();
     }
-    if (settled > 0) this.waiters = waiters.slice(settled);
+    this.head = head;
+    if (head === waiters.length) {
+      this.waiters = [];
+      this.head = 0;
+    } else if (head > 1024 && head > waiters.length / 2) {
+      this.waiters = waiters.slice(head);
+      this.head = 0;
+    }
   }
 
   /** Nothing more will become durable. Everybody who waits, now or later, gets `error`. */
@@ -41,14 +72,23 @@ export class DurabilityQueue {
     this.failure ??= error;
     const { waiters } = this;
     this.waiters = [];
-    for (const waiter of waiters) waiter.reject(error);
+    this.head = 0;
+    for (const waiter of waiters) waiter?.reject(error);
   }
+
+  private readonly ask = (): void => {
+    const { native, wantedAtOnce, wantedInTime } = this;
+    this.wantedAtOnce = this.wantedInTime = 0;
+    if (wantedInTime > wantedAtOnce) native.expectDurable(wantedInTime);
+    if (wantedAtOnce > 0) native.requestDurable(wantedAtOnce);
+  };
 
   private insert(waiter: Waiter): void {
     // Nearly always the newest record is the one that is waited for: search from the back.
-    let place = this.waiters.length;
-    while (place > 0 && (this.waiters[place - 1] as Waiter).sequence > waiter.sequence) place--;
-    if (place === this.waiters.length) this.waiters.push(waiter);
-    else this.waiters.splice(place, 0, waiter);
+    const { waiters, head } = this;
+    let place = waiters.length;
+    while (place > head && (waiters[place - 1] as Waiter).sequence > waiter.sequence) place--;
+    if (place === waiters.length) waiters.push(waiter);
+    else waiters.splice(place, 0, waiter);
   }
 }

@@ -13,9 +13,10 @@ import type { NativeFailure } from './native';
  * | `WAL_CORRUPT` | a record that was durable is damaged or missing; `segment`, `offset` and the sequence range tell which |
  * | `WAL_UNSUPPORTED_VERSION` | a newer segwal wrote the log |
  * | `WAL_SEGMENT_SIZE_MISMATCH` | the log was made with another `segmentSize` |
+ * | `WAL_OPTIONS_MISMATCH` | this process has the log open with other options; the message names them |
  * | `WAL_RECORD_TOO_LARGE` | the record or batch does not fit into one segment; the message names the limit |
  * | `WAL_DISK_FULL` | no room for the next segment; nothing is lost, and appending goes on when there is room again |
- * | `WAL_BACKPRESSURE` | the disk did not supply the next segment within two seconds; nothing was appended, try again later |
+ * | `WAL_BACKPRESSURE` | the disk does not keep up: `maxDirtyBytes` are not durable yet, or it did not supply the next segment within two seconds. Nothing was appended; try again later, or use `write`, which waits |
  * | `WAL_POISONED` | a sync failed; `cause` says why. Only a new `open` goes on |
  * | `WAL_CLOSED` | the log was closed |
  * | `WAL_READ_ONLY` | the log was opened with `readOnly` |
@@ -30,6 +31,7 @@ export type WalErrorCode =
   | 'WAL_CORRUPT'
   | 'WAL_UNSUPPORTED_VERSION'
   | 'WAL_SEGMENT_SIZE_MISMATCH'
+  | 'WAL_OPTIONS_MISMATCH'
   | 'WAL_RECORD_TOO_LARGE'
   | 'WAL_DISK_FULL'
   | 'WAL_BACKPRESSURE'

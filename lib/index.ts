@@ -1,9 +1,13 @@
 export type { Codec, WalData } from './codec';
 export { WalError } from './errors';
 export type { WalErrorCode, WalErrorDetails } from './errors';
+export type { WalDiagnostic } from './diagnostics';
 export { Operation } from './operation';
 export type { SyncOptions, SyncPolicy, WalOptions } from './options';
 export type { ReadBatchOptions, ReadOptions } from './read-options';
 export type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
-export type { Finding, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+export type { Finding, Progress, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+export type { WriteStreamOptions } from './streams';
+export type { VerifyOptions } from './verification';
 export { WalManager } from './wal-manager';
+export type { WriteOptions } from './wal-manager';

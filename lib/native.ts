@@ -18,7 +18,15 @@ export interface NativeOpenOptions {
   segmentSize: number; // bytes; 0: the log's own
   create: boolean;
   readOnly: boolean;
-  syncDelayUs: number; // what nobody waits for is durable within this; 0: only when asked
+  salvage: boolean;
+  sync: NativeSyncPolicy | null; // null: the default, or that of the log when it is open already
+  maxDirtyBytes: number | null; // the same; Infinity: no bound
+}
+
+export interface NativeSyncPolicy {
+  delayUs: number; // a sync starts so long after an append without being asked; 0: never
+  maxRecords: number; // sooner when somebody expects it and so many are not durable; 0: no such bound, also below
+  maxBytes: number;
 }
 
 export interface NativeFilter {
@@ -40,6 +48,7 @@ export interface NativeFinding {
   bytes: number;
   firstSequence: number;
   lastSequence: number;
+  durable: boolean;
   action: string;
 }
 
@@ -97,9 +106,18 @@ export interface NativeReader {
   fill(data: Uint8Array, descriptors: ArrayBuffer): number;
   /** The same on a native thread; the buffers must be left alone until it settles. Rejects with NativeFailure. */
   fillAsync(data: Uint8Array, descriptors: ArrayBuffer): Promise<number>;
+  /** Goes on up to record `last`, which must be committed, where it had come to the end. */
+  extend(last: number): void;
   /** Lets go of mappings now instead of at garbage collection. Idempotent; `fill` afterwards returns 0. */
   close(): void;
   lastError(): NativeFailure;
+}
+
+/** A verification under way. `done` rejects with `WAL_ABORTED` after `cancel`. */
+export interface NativeVerification {
+  readonly done: Promise<NativeReport>;
+  readonly progress: () => { records: number; bytes: number; totalBytes: number };
+  readonly cancel: () => void;
 }
 
 /** One open log, as this thread sees it. Plain functions, not methods: they may be called detached. */
@@ -135,6 +153,18 @@ export interface NativeLog {
    */
   requestDurable(sequence: number): void;
 
+  /** The same in the time that the log's policy allows. */
+  expectDurable(sequence: number): void;
+  /** With false, an append that would have to wait for the disk returns −WAL_BACKPRESSURE at once. */
+  setPatient(patient: boolean): void;
+
+  /**
+   * Waits for a record behind `sequence`, instead of for whatever the call before asked for. 0: there is one; 1:
+   * `onAppended` (given to `open`) will be called, once, and the process stays alive until then; 2: none will ever come.
+   */
+  follow(sequence: number): number;
+  stopFollowing(): void;
+
   rotate(): Promise<void>;
   truncateBefore(sequence: number): Promise<void>;
   segments(): NativeSegment[];
@@ -143,7 +173,8 @@ export interface NativeLog {
   readOne(sequence: number, data: Uint8Array, descriptors: ArrayBuffer): number;
   /** A NativeReader, or −code. */
   reader(filter: NativeFilter): NativeReader | number;
-  verify(): Promise<NativeReport>;
+  /** On so many threads; 0: one for each core. */
+  verify(concurrency: number): NativeVerification;
   /** Durable. Idempotent: later calls settle with the first. After it every function above returns −WAL_CLOSED or 0. */
   close(): Promise<void>;
 }
@@ -157,7 +188,6 @@ export interface Native {
     readonly maxSegmentSize: number;
     readonly segmentSizeStep: number;
     readonly maxKeyBytes: number;
-    readonly defaultSyncDelayUs: number;
     readonly formatVersion: number;
     readonly recordOverhead: number; // bytes a frame adds to a record without a key
     readonly batchOverhead: number; // bytes a batch frame adds, and …
@@ -168,13 +198,17 @@ export interface Native {
   /**
    * `onProgress(durable, failure)`: everything up to `durable` is durable; `failure` is set once, when the log is poisoned.
    * Called on this thread, once per sync at the most, and only when `requestDurable` asked for something it settles (or on
-   * failure). Opening a directory that this process has open already joins the same log.
+   * failure). `onRoom` is told in turns that there is no room for the next segment, and, with null, that there is. Opening a directory that this process has open already joins the same log.
    */
   open(
     directory: string,
     options: NativeOpenOptions,
     onProgress: (durable: number, failure: NativeFailure | null) => void,
+    onAppended: () => void,
+    onRoom: (failure: NativeFailure | null) => void,
   ): Promise<NativeLog>;
+  /** What opening the log with `salvage` would find and do; changes nothing. */
+  planSalvage(directory: string): Promise<NativeReport>;
   /** CRC32C of `data`, continuing from `crc` (0 to begin). For tests and tools. */
   crc32c(data: Uint8Array, crc?: number): number;
 }

@@ -1,18 +1,19 @@
 import type { Codec } from './codec';
-import type { Native, NativeOpenOptions } from './native';
+import type { Native, NativeOpenOptions, NativeSyncPolicy } from './native';
 import { checkBoolean, checkInteger, checkNumber, checkOptions, closest, describe } from './validation';
 
 /**
- * When the log makes durable what nobody waits for.
+ * When what was appended becomes durable, and what `write` waits for.
  *
- * | policy | a sync starts |
- * |---|---|
- * | `immediate` | within a millisecond |
- * | `batch` | `maxDelay` after the first record that is not durable yet; the default |
- * | `async` | every `maxDelay` in the background |
+ * | policy | `write` resolves | a sync starts |
+ * |---|---|---|
+ * | `immediate` | when the record is durable | at once; whoever writes while it runs shares the next |
+ * | `batch` | when the record is durable | after `maxRecords`, `maxBytes` or `maxDelay`, whichever is first; the default |
+ * | `async` | when the record survives the death of the process | every `maxDelay` in the background |
  *
- * Whatever the policy, `append` means that the record survives the death of the process, and `sync` and `whenDurable`
- * are barriers that start a sync at once.
+ * Whatever the policy, `append` means that the record survives the death of the process; nobody waits for it, and it
+ * becomes durable within `maxDelay` (`immediate`: within a millisecond). `sync` and `whenDurable` are barriers that start
+ * a sync at once.
  */
 export type SyncPolicy = 'immediate' | 'batch' | 'async';
 
@@ -22,6 +23,10 @@ export interface SyncOptions {
   policy?: SyncPolicy;
   /** Milliseconds, 0.1 to 3,600,000; default 10. Not with `'immediate'`. */
   maxDelay?: number;
+  /** Only with `'batch'`: sync when so many records wait for it; default 1,024. */
+  maxRecords?: number;
+  /** Only with `'batch'`: sync when so many bytes wait for it; default 1 MiB. */
+  maxBytes?: number;
 }
 
 /** How to open a log. */
@@ -35,42 +40,66 @@ export interface WalOptions<T = Buffer> {
   /** When what nobody waits for becomes durable. Default `'batch'`. */
   sync?: SyncPolicy | SyncOptions;
   /**
+   * How many bytes may be appended and not yet durable: 64 KiB or more, or `Infinity`; default 256 MiB, or two segments
+   * if that is more. Beyond it `write` waits, and `append` throws `WAL_BACKPRESSURE`. A single record larger than that is
+   * taken when nothing else waits for the disk.
+   */
+  maxDirtyBytes?: number;
+  /**
    * Open for reading only. Any number of processes can, beside the one that writes; each new `read()` sees what has been
    * appended by then. Never creates a log. Default false.
    */
   readOnly?: boolean;
   /** Make the log when there is none. With false that is `WAL_NOT_FOUND`. Default true. */
   create?: boolean;
-  /** What to do with damage: `'strict'`, the default, refuses to open a log that has lost a durable record. */
-  recovery?: 'strict';
+  /**
+   * What to do with damage. `'strict'`, the default, refuses to open a log that has lost a durable record. `'salvage'`
+   * reads the whole log, gives up what cannot be read and keeps the rest: the sequence numbers of what was lost are never
+   * used again, reading steps over them, and every byte that is taken out is kept in `quarantine/` with a note why.
+   * `recovery.findings` names each range. {@link WalManager.planSalvage} tells beforehand what it would do.
+   */
+  recovery?: 'strict' | 'salvage';
   /** Makes this a typed log. */
   codec?: Codec<T>;
 }
 
 /** Options that are checked and complete. */
 export interface ResolvedOptions<T> {
+  readonly policy: SyncPolicy;
   readonly native: NativeOpenOptions;
   readonly codec: Codec<T> | undefined;
 }
 
-const walOptionNames = ['segmentSize', 'sync', 'readOnly', 'create', 'recovery', 'codec'] as const;
-const syncOptionNames = ['policy', 'maxDelay'] as const;
+const walOptionNames = ['segmentSize', 'sync', 'maxDirtyBytes', 'readOnly', 'create', 'recovery', 'codec'] as const;
+const syncOptionNames = ['policy', 'maxDelay', 'maxRecords', 'maxBytes'] as const;
 const syncPolicies = ['immediate', 'batch', 'async'] as const;
 
 const minSyncDelayMs = 0.1;
 const maxSyncDelayMs = 3_600_000;
 const immediateSyncDelayUs = 1000;
+const defaultSyncDelayMs = 10;
+const defaultSyncRecords = 1024;
+const defaultSyncBytes = 1024 * 1024;
+const minDirtyBytes = 64 * 1024;
 
 export function resolveOptions<T>(options: WalOptions<T>, constants: Native['constants']): ResolvedOptions<T> {
   checkOptions(options, walOptionNames, 'WalManager.open');
   const readOnly = checkBoolean('readOnly', options.readOnly, false);
-  if (options.recovery !== undefined) checkChoice('recovery', options.recovery, ['strict']);
+  const { policy, native: sync } = resolveSync(options.sync);
+  const { recovery = 'strict' } = options;
+  checkChoice('recovery', recovery, ['strict', 'salvage']);
+  if (readOnly && recovery === 'salvage') {
+    throw new TypeError("recovery: 'salvage' writes to the log; it cannot go with readOnly");
+  }
   return {
+    policy,
     native: {
       segmentSize: resolveSegmentSize(options.segmentSize, constants),
       create: checkBoolean('create', options.create, true) && !readOnly,
       readOnly,
-      syncDelayUs: resolveSyncDelay(options.sync, constants.defaultSyncDelayUs),
+      salvage: recovery === 'salvage',
+      sync,
+      maxDirtyBytes: resolveDirtyBytes(options.maxDirtyBytes),
     },
     codec: resolveCodec(options.codec),
   };
@@ -93,15 +122,42 @@ function resolveSegmentSize(size: unknown, constants: Native['constants']): numb
   return size;
 }
 
-function resolveSyncDelay(sync: unknown, defaultUs: number): number {
-  const options = typeof sync === 'string' || sync === undefined ? { policy: sync } : sync;
+function resolveDirtyBytes(bytes: unknown): number | null {
+  if (bytes === undefined) return null;
+  if (bytes !== Infinity) checkInteger('maxDirtyBytes', bytes, minDirtyBytes, Number.MAX_SAFE_INTEGER);
+  return bytes as number;
+}
+
+/** What `write` does when it is not told otherwise, and when the log syncs; null when that was left out. */
+function resolveSync(sync: unknown): { policy: SyncPolicy; native: NativeSyncPolicy | null } {
+  if (sync === undefined) return { policy: 'batch', native: null };
+  const options = typeof sync === 'string' ? { policy: sync } : sync;
   checkOptions(options, syncOptionNames, 'sync');
-  const { policy = 'batch', maxDelay } = options as { policy?: unknown; maxDelay?: unknown };
-  checkChoice(typeof sync === 'string' ? 'sync' : 'sync.policy', policy, syncPolicies);
-  if (maxDelay === undefined) return policy === 'immediate' ? immediateSyncDelayUs : defaultUs;
-  if (policy === 'immediate') throw new TypeError("sync.maxDelay has no meaning with the policy 'immediate'");
-  checkNumber('sync.maxDelay', maxDelay, minSyncDelayMs, maxSyncDelayMs);
-  return Math.round(maxDelay * 1000);
+  const { policy = 'batch', maxDelay, maxRecords, maxBytes } = options as Record<keyof SyncOptions, unknown>;
+  checkSyncPolicy(typeof sync === 'string' ? 'sync' : 'sync.policy', policy);
+  if (policy === 'immediate' && maxDelay !== undefined) {
+    throw new TypeError("sync.maxDelay has no meaning with the policy 'immediate'");
+  }
+  for (const [name, value] of Object.entries({ maxRecords, maxBytes })) {
+    if (value === undefined) continue;
+    if (policy !== 'batch') throw new TypeError(`sync.${name} has no meaning with the policy '${policy}'`);
+    checkInteger(`sync.${name}`, value, 1, Number.MAX_SAFE_INTEGER);
+  }
+  if (maxDelay !== undefined) checkNumber('sync.maxDelay', maxDelay, minSyncDelayMs, maxSyncDelayMs);
+  const batch = policy === 'batch';
+  return {
+    policy,
+    native: {
+      delayUs: policy === 'immediate' ? immediateSyncDelayUs : Math.round((maxDelay ?? defaultSyncDelayMs) * 1000),
+      maxRecords: batch ? ((maxRecords as number | undefined) ?? defaultSyncRecords) : 0,
+      maxBytes: batch ? ((maxBytes as number | undefined) ?? defaultSyncBytes) : 0,
+    },
+  };
+}
+
+/** One of the names of {@link SyncPolicy}. */
+export function checkSyncPolicy(name: string, policy: unknown): asserts policy is SyncPolicy {
+  checkChoice(name, policy, syncPolicies);
 }
 
 function resolveCodec<T>(codec: Codec<T> | undefined): Codec<T> | undefined {

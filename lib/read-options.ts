@@ -2,7 +2,7 @@ import { types } from 'node:util';
 
 import type { NativeFilter } from './native';
 import { checkData, checkKey, checkKind } from './records';
-import { checkBoolean, checkInteger, checkOptions, checkSequence, describe } from './validation';
+import { checkBoolean, checkInteger, checkOptions, checkSequence, checkSignal, describe } from './validation';
 
 /** Which records to read. Whatever is left out does not restrict; what is given must all hold. */
 export interface ReadOptions {
@@ -25,6 +25,13 @@ export interface ReadOptions {
   kind?: number | readonly number[];
   /** Only records with exactly this key. */
   key?: Uint8Array | string;
+  /**
+   * At the end, wait for what is appended, by whatever thread or process, until `to` or `limit` is reached, `signal`
+   * aborts, or the log is closed. Only in a `for await` loop. Default false.
+   */
+  live?: boolean;
+  /** Aborts the reading: the loop throws `WAL_ABORTED`. */
+  signal?: AbortSignal;
 }
 
 /** How to read in batches. */
@@ -38,13 +45,26 @@ export interface ReadRequest {
   readonly filter: NativeFilter;
   /** Whether `from` was asked for, or is only where logs begin. */
   readonly explicitFrom: boolean;
+  readonly live: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 export const defaultChunkBytes = 256 * 1024;
 
 const minBatchBytes = 1024;
 const maxBatchBytes = 64 * 1024 * 1024;
-const readOptionNames = ['from', 'to', 'fromTime', 'toTime', 'reverse', 'limit', 'kind', 'key'] as const;
+const readOptionNames = [
+  'from',
+  'to',
+  'fromTime',
+  'toTime',
+  'reverse',
+  'limit',
+  'kind',
+  'key',
+  'live',
+  'signal',
+] as const;
 
 /** The request that {@link ReadOptions} spell out. */
 export function resolveRead(options: ReadOptions, maxKeyBytes: number): ReadRequest {
@@ -63,19 +83,20 @@ export function resolveReadBatches(
   return { request: request(options, maxKeyBytes), batchBytes };
 }
 
-/** A filter that lets through `from` to `to`. */
-export function rangeFilter(from: number, to: number, segment = 0): NativeFilter {
-  return {
-    from,
-    to,
+/** Everything in one segment. */
+export function wholeSegment(id: number): ReadRequest {
+  const filter: NativeFilter = {
+    from: 1,
+    to: Infinity,
     fromTimeUs: 0,
     toTimeUs: Infinity,
     reverse: false,
     limit: Infinity,
     kinds: null,
     key: null,
-    segment,
+    segment: id,
   };
+  return { filter, explicitFrom: false, live: false, signal: undefined };
 }
 
 function request(options: ReadOptions, maxKeyBytes: number): ReadRequest {
@@ -94,7 +115,10 @@ function request(options: ReadOptions, maxKeyBytes: number): ReadRequest {
     key: resolveKey(options.key, maxKeyBytes),
     segment: 0,
   };
-  return { filter, explicitFrom: options.from !== undefined };
+  const live = checkBoolean('live', options.live, false);
+  if (live && filter.reverse) throw new TypeError('a live read goes forwards: live and reverse exclude each other');
+  checkSignal(options.signal);
+  return { filter, explicitFrom: options.from !== undefined, live, signal: options.signal };
 }
 
 function microseconds(name: string, time: unknown, fallback: number): number {

@@ -1,5 +1,6 @@
 import type { Codec } from './codec';
-import { fromNative, settle } from './errors';
+import { fromNative, settle, WalError } from './errors';
+import type { Followers } from './following';
 import type { NativeFailure, NativeLog, NativeReader } from './native';
 import { defaultChunkBytes } from './read-options';
 import type { ReadRequest } from './read-options';
@@ -11,7 +12,11 @@ export interface ReadSource<T> {
   readonly descriptorBytes: number;
   /** Throws when the log is closed. */
   assertOpen(): void;
-  /** A reader of what is in the log now; `null` when the request leaves nothing to read. */
+  /** Who waits for what is appended. */
+  readonly followers: Followers;
+  lastSequence(): number;
+  closed(): boolean;
+  /** A reader of what is in the log now; `null` when the request leaves nothing to read, now or, live, ever. */
   openReader(request: ReadRequest): NativeReader | null;
   /** Makes `close` wait for `operation`. */
   track<R>(operation: Promise<R>): Promise<R>;
@@ -91,12 +96,21 @@ class Cursor<T> {
   private nextBytes: number;
   private unusedData: Buffer | null = null;
   private unusedDescriptors: Descriptors | null = null;
+  /** Live: up to here the reader may go, and how many records it may hand out yet. */
+  private readUpTo: number;
+  private remaining: number;
+  /** Ends the waiting for more. */
+  private cancel: (() => void) | null = null;
+  private caughtUp = false;
+  private closed = false;
 
   constructor(
     private readonly source: ReadSource<T>,
-    request: ReadRequest,
+    private readonly request: ReadRequest,
     private readonly maxChunkBytes: number,
   ) {
+    this.readUpTo = Math.max(source.lastSequence(), request.filter.from - 1);
+    this.remaining = request.filter.limit;
     this.reader = source.openReader(request);
     this.nextBytes = Math.min(firstChunkBytes, maxChunkBytes);
   }
@@ -104,8 +118,9 @@ class Cursor<T> {
   /** The next records; `null` at the end. */
   fill(): Chunk | null {
     const { reader } = this;
+    this.throwIfAborted();
     if (reader === null) return null;
-    this.assertOpen();
+    this.assertGoing();
     const descriptors = this.takeDescriptors();
     let data = this.takeData();
     let count = reader.fill(data, descriptors.buffer);
@@ -117,17 +132,32 @@ class Cursor<T> {
     return this.filled(data, descriptors, count);
   }
 
-  /** The same on a native thread. REQUIRES: the one before has settled. */
+  /** The same without blocking for the disk; live, it waits for what comes. REQUIRES: the one before has settled. */
   async fillAsync(): Promise<Chunk | null> {
+    if (!this.request.live) return this.fillOnThread();
+    for (;;) {
+      if (this.closed || this.source.closed()) return null;
+      // What was appended a moment ago is in memory: going to another thread would take longer than reading it.
+      const chunk = this.caughtUp ? this.fill() : await this.fillOnThread();
+      if (chunk !== null) return chunk;
+      if (this.closed || !(await this.more())) {
+        this.close();
+        return null;
+      }
+    }
+  }
+
+  private async fillOnThread(): Promise<Chunk | null> {
     const { reader } = this;
+    this.throwIfAborted();
     if (reader === null) return null;
-    this.assertOpen();
+    this.assertGoing();
     const descriptors = this.takeDescriptors();
     let data = this.takeData();
     try {
       let count = await this.run(reader, data, descriptors);
       if (count <= needsMoreBytes) {
-        this.assertOpen();
+        this.assertGoing();
         this.unusedData = data;
         data = Buffer.allocUnsafeSlow(needsMoreBytes - count);
         count = await this.run(reader, data, descriptors);
@@ -145,7 +175,32 @@ class Cursor<T> {
   }
 
   close(): void {
+    this.closed = true;
+    this.cancel?.();
     this.reader?.close();
+  }
+
+  /** Waits until there is more to read than before; false when there never will be. */
+  private async more(): Promise<boolean> {
+    const { source, request, reader } = this;
+    const { signal } = request;
+    this.caughtUp = true;
+    if (reader === null || this.remaining <= 0 || this.readUpTo >= request.filter.to) return false;
+    const { more, cancel } = source.followers.wait(this.readUpTo);
+    this.cancel = cancel;
+    signal?.addEventListener('abort', cancel);
+    try {
+      const appended = await more;
+      this.throwIfAborted();
+      if (!appended || this.closed) return false;
+    } finally {
+      this.cancel = null;
+      signal?.removeEventListener('abort', cancel);
+    }
+    if (source.closed()) return false;
+    this.readUpTo = Math.max(this.readUpTo, source.lastSequence());
+    reader.extend(this.readUpTo);
+    return true;
   }
 
   private run(reader: NativeReader, data: Buffer, descriptors: Descriptors): Promise<number> {
@@ -153,15 +208,25 @@ class Cursor<T> {
   }
 
   private filled(data: Buffer, descriptors: Descriptors, count: number): Chunk | null {
-    if (count > 0) return { data, descriptors, count };
+    if (count > 0) {
+      this.remaining -= count;
+      return { data, descriptors, count };
+    }
     const failure: NativeFailure | null = count < 0 ? (this.reader as NativeReader).lastError() : null;
-    this.close();
+    if (failure !== null || !this.request.live) this.close();
+    else this.unusedData = data;
     if (failure !== null) throw fromNative(failure);
     return null;
   }
 
-  private assertOpen(): void {
+  private throwIfAborted(): void {
+    const { signal } = this.request;
+    if (signal?.aborted === true) throw new WalError('WAL_ABORTED', 'the read was aborted', { cause: signal.reason });
+  }
+
+  private assertGoing(): void {
     try {
+      this.throwIfAborted();
       this.source.assertOpen();
     } catch (error) {
       this.close();
@@ -199,6 +264,7 @@ export class RecordRange<T> implements Iterable<WalRecord<T>>, AsyncIterable<Wal
   ) {}
 
   [Symbol.iterator](): IterableIterator<WalRecord<T>> {
+    if (this.request.live) throw new TypeError('a live read waits: iterate it with for await');
     return new RecordIterator(new Cursor(this.source, this.request, defaultChunkBytes), this.source.codec);
   }
 
@@ -290,8 +356,8 @@ class Prefetcher<T> {
   /** Resolves when the native side is done with the buffers. */
   async close(): Promise<void> {
     this.ended = true;
+    this.cursor.close(); // a fill under way keeps the native side until it is done
     await this.next?.catch(() => undefined);
-    this.cursor.close();
   }
 }
 

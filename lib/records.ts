@@ -45,6 +45,24 @@ export interface Batch {
   keys: (Uint8Array | string | null | undefined)[] | null;
 }
 
+/** What a write holds on to while it waits: its caller may use the memory again. */
+export function copyOf<D extends Uint8Array | string | null | undefined>(data: D): D | Buffer {
+  return data instanceof Uint8Array ? Buffer.from(data) : data;
+}
+
+export function copyOfBatch({ data, kinds, keys }: Batch): Batch {
+  return { data: data.map((each) => copyOf(each)), kinds, keys: keys?.map((key) => copyOf(key)) ?? null };
+}
+
+export function copyOfPacked({ buffer, offsets, kind, key }: PackedRecords): PackedRecords {
+  return {
+    buffer: Buffer.from(buffer),
+    offsets: offsets.slice(),
+    ...(kind === undefined ? {} : { kind }),
+    ...(key === undefined ? {} : { key: copyOf(key) }),
+  };
+}
+
 export function isPacked(records: unknown): records is PackedRecords {
   return typeof records === 'object' && records !== null && !Array.isArray(records) && 'buffer' in records;
 }

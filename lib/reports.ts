@@ -2,7 +2,10 @@ import type { NativeFinding, NativeReport, NativeSegment, NativeStats } from './
 
 /** Something odd in the log, and what was done about it. */
 export interface Finding {
-  /** The case of the recovery table in docs/FORMAT.md, `A` to `D`; or what it concerns, such as `meta` or `stray`. */
+  /**
+   * The case of the recovery table in docs/FORMAT.md, `A` to `D`; or what it concerns: `meta`, `stray`, `gap`, or `filler`,
+   * for sequence numbers that an earlier recovery gave up.
+   */
   readonly case: string;
   readonly segment: number;
   /** Byte offset in the segment. */
@@ -11,6 +14,8 @@ export interface Finding {
   /** The records concerned, when any are. */
   readonly firstSequence?: number;
   readonly lastSequence?: number;
+  /** Whether records concerned are proven to have been durable. Only with `firstSequence`. */
+  readonly durable?: boolean;
   readonly action: string;
 }
 
@@ -26,9 +31,18 @@ export interface RecoveryReport {
   readonly findings: readonly Finding[];
 }
 
+/** How far something has got. */
+export interface Progress {
+  readonly records: number;
+  /** Bytes of frames. */
+  readonly bytes: number;
+  /** Bytes that there are to read, as far as that is known beforehand. */
+  readonly totalBytes: number;
+}
+
 /** What reading every frame of the log found. */
 export interface VerifyReport {
-  /** Every frame is there and intact. */
+  /** Every frame is there and intact. What an earlier recovery gave up (`filler`) does not count against it. */
   readonly ok: boolean;
   readonly segments: number;
   readonly records: number;
@@ -78,10 +92,14 @@ export interface WalStats {
   /** ms. */
   readonly syncLatency: { readonly p50: number; readonly p99: number; readonly max: number };
   readonly rotations: number;
-  /** How often an append had to wait for the next segment. */
+  /** How often an append had to wait for the next segment or for memory of the present one. */
   readonly writerStalls: number;
-  /** ms that appends have waited for the next segment, all together. */
+  /** ms that appends have waited so, all together; the event loop stood still meanwhile. */
   readonly writerStallMs: number;
+  /** How many writes of this `WalManager` had to wait for room; the event loop went on meanwhile. */
+  readonly writeWaits: number;
+  /** ms that writes have waited so, added up. */
+  readonly writeWaitMs: number;
   readonly recoveryMs: number;
 }
 
@@ -96,8 +114,8 @@ export function toVerifyReport(report: NativeReport): VerifyReport {
 }
 
 function toFinding(finding: NativeFinding): Finding {
-  const { rule, segment, offset, bytes, firstSequence, lastSequence, action } = finding;
-  const range = firstSequence === 0 ? {} : { firstSequence, lastSequence };
+  const { rule, segment, offset, bytes, firstSequence, lastSequence, durable, action } = finding;
+  const range = firstSequence === 0 ? {} : { firstSequence, lastSequence, durable };
   return { case: rule, segment, offset, bytes, ...range, action };
 }
 
@@ -117,7 +135,12 @@ export function toSegmentInfo(segment: NativeSegment): SegmentInfo {
   };
 }
 
-export function toStats(stats: NativeStats): WalStats {
+export function toStats(stats: NativeStats, writes: { waits: number; waitedMs: number }): WalStats {
   const { syncP50Ms, syncP99Ms, syncMaxMs, ...rest } = stats;
-  return { ...rest, syncLatency: { p50: syncP50Ms, p99: syncP99Ms, max: syncMaxMs } };
+  return {
+    ...rest,
+    writeWaits: writes.waits,
+    writeWaitMs: writes.waitedMs,
+    syncLatency: { p50: syncP50Ms, p99: syncP99Ms, max: syncMaxMs },
+  };
 }

@@ -82,3 +82,9 @@ function editDistance(a: string, b: string): number {
   }
   return previous[b.length] as number;
 }
+
+export function checkSignal(signal: unknown): asserts signal is AbortSignal | undefined {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(`signal must be an AbortSignal, not ${describe(signal)}`);
+  }
+}

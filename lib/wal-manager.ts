@@ -1,14 +1,17 @@
 import { resolve } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Codec, WalData } from './codec';
+import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
 import { fromNative, settle, WalError } from './errors';
 import { loadNative } from './load';
-import type { Native, NativeFailure, NativeLog, NativeReader } from './native';
-import { checkDirectory, resolveOptions } from './options';
-import type { ResolvedOptions, WalOptions } from './options';
-import { rangeFilter, resolveRead, resolveReadBatches } from './read-options';
+import { Followers } from './following';
+import type { Native, NativeLog, NativeReader } from './native';
+import { checkDirectory, checkSyncPolicy, resolveOptions } from './options';
+import type { ResolvedOptions, SyncPolicy, WalOptions } from './options';
+import { resolveRead, resolveReadBatches, wholeSegment } from './read-options';
 import type { ReadBatchOptions, ReadOptions, ReadRequest } from './read-options';
 import { BatchRange, RecordFinder, RecordRange } from './reader';
 import type { ReadSource } from './reader';
@@ -20,13 +23,27 @@ import {
   checkPackedRanges,
   checkPackedTypes,
   checkRecordOptions,
+  copyOf,
+  copyOfBatch,
+  copyOfPacked,
   isPacked,
   toBatch,
 } from './records';
-import type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
-import { toRecoveryReport, toSegmentInfo, toStats, toVerifyReport } from './reports';
+import type { Batch, PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
+import { toRecoveryReport, toSegmentInfo, toStats } from './reports';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
-import { checkInteger, checkSequence } from './validation';
+import { makeReadStream, makeWriteStream } from './streams';
+import type { WriteStreamOptions } from './streams';
+import { checkInteger, checkOptions, checkSequence } from './validation';
+import { runVerification } from './verification';
+import type { VerifyOptions } from './verification';
+import { WriteQueue } from './write-queue';
+
+/** What `write` takes beside the record. */
+export interface WriteOptions {
+  /** What to wait for, instead of what the log was opened with; see {@link SyncPolicy}. */
+  sync?: SyncPolicy;
+}
 
 /**
  * An open write-ahead log.
@@ -51,11 +68,15 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   readonly segmentSize: number;
 
   // Plain functions in fields are what a call into the addon costs least by.
-  private readonly nativeAppendBytes: NativeLog['appendBytes'];
-  private readonly nativeAppendString: NativeLog['appendString'];
+  private nativeAppendBytes: NativeLog['appendBytes'];
+  private nativeAppendString: NativeLog['appendString'];
   private readonly codec: Codec<T> | undefined;
+  private readonly policy: SyncPolicy;
   private readonly readOnly: boolean;
   private readonly source: ReadSource<T>;
+  private readonly durability: DurabilityQueue;
+  private readonly writes: WriteQueue;
+  private readonly followers: Followers;
   private readonly inFlight = new Set<Promise<unknown>>();
   private finder: RecordFinder<T> | undefined;
   private closing: Promise<void> | undefined;
@@ -63,9 +84,17 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   private constructor(
     private readonly native: NativeLog,
     private readonly constants: Native['constants'],
-    private readonly durability: DurabilityQueue,
     options: ResolvedOptions<T>,
   ) {
+    this.policy = options.policy;
+    this.durability = new DurabilityQueue(native);
+    this.writes = new WriteQueue({
+      setPatient: native.setPatient,
+      requestSync: () => {
+        native.requestDurable(native.appendedSequence());
+      },
+    });
+    this.followers = new Followers(native, () => this.durability.failed);
     this.nativeAppendBytes = native.appendBytes;
     this.nativeAppendString = native.appendString;
     this.codec = options.codec;
@@ -75,6 +104,9 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     this.source = {
       codec: options.codec,
       descriptorBytes: constants.descriptorBytes,
+      followers: this.followers,
+      lastSequence: native.lastSequence,
+      closed: () => this.closing !== undefined,
       assertOpen: () => {
         this.assertOpen();
       },
@@ -95,13 +127,38 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     checkDirectory(directory);
     const addon = loadNative();
     const resolved = resolveOptions(options, addon.constants);
-    const durability = new DurabilityQueue();
-    const onProgress = (durable: number, failure: NativeFailure | null): void => {
-      durability.settle(durable);
-      if (failure !== null) durability.fail(fromNative(failure));
-    };
-    const native = await settle(addon.open(resolve(directory), resolved.native, onProgress));
-    return new WalManager<T>(native, addon.constants, durability, resolved);
+    const path = resolve(directory);
+    const diagnostics = new Diagnostics(path);
+    let wal: WalManager<T> | undefined;
+    const native = await settle(
+      addon.open(
+        path,
+        resolved.native,
+        (durable, failure) => {
+          const error = failure === null ? undefined : fromNative(failure);
+          wal?.onProgress(durable, error);
+          if (error !== undefined) diagnostics.poisoned(error);
+        },
+        () => wal?.followers.wake(),
+        (failure) => {
+          diagnostics.room(failure === null ? undefined : fromNative(failure));
+        },
+      ),
+    );
+    wal = new WalManager<T>(native, addon.constants, resolved);
+    return wal;
+  }
+
+  /**
+   * What `open` with `recovery: 'salvage'` would find and do to a log that nobody has open for writing. Reads all of it and
+   * changes nothing.
+   *
+   * @throws {@link WalError} `WAL_LOCKED`, `WAL_NOT_FOUND`, `WAL_UNSUPPORTED_VERSION`, `WAL_IO`; `WAL_CORRUPT` when even a
+   * salvage would refuse (as rejections).
+   */
+  static async planSalvage(directory: string): Promise<RecoveryReport> {
+    checkDirectory(directory);
+    return toRecoveryReport(await settle(loadNative().planSalvage(resolve(directory))));
   }
 
   /**
@@ -120,6 +177,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     else if (typeof data === 'string') sequence = this.nativeAppendString(data);
     else return this.appendWith(data, {});
     if (sequence > 0) return sequence;
+    this.assertWritable();
     throw this.refusalOf(data, undefined);
   }
 
@@ -132,7 +190,78 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    */
   appendBatch(records: readonly RecordInput<T>[] | PackedRecords): number {
     this.assertWritable();
-    return isPacked(records) ? this.appendPacked(records) : this.appendArray(records);
+    return isPacked(records) ? this.appendPacked(records) : this.appendArray(toBatch(records, this.codec));
+  }
+
+  /**
+   * Appends one record, and resolves with its sequence number: when it is durable, or, with the policy `async`, at once.
+   * Where `append` refuses because the disk does not keep up, this waits, and the event loop goes on. Records go in in
+   * the order of the calls. Many writes at a time share a sync: do not wait for one before making the next.
+   *
+   * @param data - as in `append`; the caller can use its memory again when the call returns.
+   * @throws as `append`, as rejections, but not `WAL_BACKPRESSURE`. `WAL_POISONED`: the record may be lost.
+   */
+  write(data: WalData<T>, options: RecordOptions & WriteOptions = {}): Promise<number> {
+    try {
+      this.assertWritable();
+      checkOptions(options, ['kind', 'key', 'sync'], 'write');
+      const { sync, ...record } = options;
+      const policy = this.policyOf(sync);
+      return this.settleWrite(this.appendInTime(data, record), 1, policy);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /**
+   * Appends many records as one, like `appendBatch`, and resolves with the sequence number of the first, like `write`.
+   *
+   * @throws as `appendBatch`, as rejections, but not `WAL_BACKPRESSURE`.
+   */
+  writeBatch(records: readonly RecordInput<T>[] | PackedRecords, options: WriteOptions = {}): Promise<number> {
+    try {
+      this.assertWritable();
+      checkOptions(options, ['sync'], 'writeBatch');
+      const policy = this.policyOf(options.sync);
+      if (isPacked(records)) {
+        checkPackedTypes(records);
+        let packed = records;
+        const keep = (): void => {
+          packed = copyOfPacked(packed);
+        };
+        const append = (): number => this.appendPacked(packed);
+        return this.settleWrite(this.writes.add(append, keep), packed.offsets.length - 1, policy);
+      }
+      let batch = toBatch(records, this.codec);
+      const keep = (): void => {
+        batch = copyOfBatch(batch);
+      };
+      const append = (): number => this.appendArray(batch);
+      return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /**
+   * A stream that makes a record of each chunk: `Buffer`s and strings, or what the codec takes. Back-pressure comes from
+   * the disk; `finish` means that everything is durable.
+   *
+   * @throws `TypeError`, `RangeError`; the stream fails with what `write` rejects with.
+   */
+  createWriteStream(options: WriteStreamOptions = {}): Writable {
+    this.assertWritable();
+    return makeWriteStream<T>(
+      {
+        typed: this.codec !== undefined,
+        appendInTime: (data, record) => {
+          this.assertWritable();
+          return this.appendInTime(data, record);
+        },
+        whenDurable: (sequence) => this.untilDurable(sequence),
+      },
+      options,
+    );
   }
 
   /**
@@ -182,6 +311,12 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     return new BatchRange(this.source, request, batchBytes);
   }
 
+  /** The records of {@link WalManager.read} as a stream of objects. Destroying it lets go of the log's files. */
+  createReadStream(options: ReadOptions = {}): Readable {
+    this.assertOpen();
+    return makeReadStream(new RecordRange(this.source, resolveRead(options, this.constants.maxKeyBytes)));
+  }
+
   /** The record with this sequence number; `undefined` when there is none (not yet, or no more). */
   get(sequence: number): WalRecord<T> | undefined {
     checkSequence('sequence', sequence);
@@ -208,7 +343,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     if (!segments.some((segment) => segment.id === id)) {
       throw new RangeError(`no segment ${id}: the log has ${segments[0]?.id ?? 0} to ${segments.at(-1)?.id ?? 0}`);
     }
-    return new RecordRange(this.source, { filter: rangeFilter(1, Infinity, id), explicitFrom: false });
+    return new RecordRange(this.source, wholeSegment(id));
   }
 
   /**
@@ -255,18 +390,19 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   /** Counters and gauges, for monitoring. */
   stats(): WalStats {
     this.assertOpen();
-    return toStats(this.native.stats());
+    return toStats(this.native.stats(), this.writes);
   }
 
   /**
-   * Reads every frame of every segment on native threads, and compares with what the log says of itself. Damage is in
-   * the report; this rejects only when it cannot look.
+   * Reads every frame of every segment on native threads, several segments at a time, and compares with what the log says
+   * of itself. Damage is in the report, a finding for each range of bytes; this rejects only when it cannot look.
    *
-   * @throws {@link WalError} `WAL_CLOSED`, `WAL_ABORTED` (the log was closed meanwhile), `WAL_IO` (as rejections).
+   * @throws {@link WalError} `WAL_CLOSED`, `WAL_ABORTED` (by the signal, or the log was closed meanwhile), `WAL_CORRUPT` (the
+   * log has lost its end since it was opened for reading), `WAL_IO` (as rejections).
    */
-  async verify(): Promise<VerifyReport> {
+  async verify(options: VerifyOptions = {}): Promise<VerifyReport> {
     this.assertOpen();
-    return toVerifyReport(await this.track(settle(this.native.verify())));
+    return this.track(runVerification(this.native, options));
   }
 
   /**
@@ -290,13 +426,43 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const { kind = 0, key } = options;
     checkKind(kind);
     const bytes = this.codec === undefined ? (data as Uint8Array | string) : this.codec.encode(data as T);
+    return this.appendOne(bytes, kind, key);
+  }
+
+  private appendOne(bytes: Uint8Array | string, kind: number, key: RecordOptions['key']): number {
     const sequence = this.native.append(bytes, kind, key ?? undefined);
     if (sequence > 0) return sequence;
     throw this.refusalOf(bytes, key);
   }
 
-  private appendArray(records: readonly RecordInput<T>[]): number {
-    const batch = toBatch(records, this.codec);
+  /** Appends when there is room: at once as a rule. */
+  private appendInTime(data: WalData<T>, options: RecordOptions): number | Promise<number> {
+    const { kind = 0 } = options;
+    checkKind(kind);
+    let bytes = this.codec === undefined ? (data as Uint8Array | string) : this.codec.encode(data as T);
+    let { key } = options;
+    const append = (): number => this.appendOne(bytes, kind, key);
+    const keep = (): void => {
+      bytes = copyOf(bytes);
+      key = copyOf(key);
+    };
+    return this.writes.add(append, keep);
+  }
+
+  private policyOf(sync: SyncPolicy | undefined): SyncPolicy {
+    if (sync === undefined) return this.policy;
+    checkSyncPolicy('sync', sync);
+    return sync;
+  }
+
+  /** What a write resolves with, and when: its records are `count` from the one that `appended` tells. */
+  private settleWrite(appended: number | Promise<number>, count: number, policy: SyncPolicy): Promise<number> {
+    if (typeof appended !== 'number') return appended.then((first) => this.settleWrite(first, count, policy));
+    if (policy === 'async') return Promise.resolve(appended);
+    return this.durability.wait(appended + count - 1, policy === 'immediate', appended);
+  }
+
+  private appendArray(batch: Batch): number {
     const first = this.native.appendBatch(batch.data, batch.kinds, batch.keys);
     if (first > 0) return first;
     checkBatch(batch, this.constants.maxKeyBytes, this.codec !== undefined);
@@ -313,27 +479,28 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     throw fromNative(this.native.lastError());
   }
 
-  /** Why an append was refused: by the state of the log, by what was given, or else by the native side's own account. */
+  /** Why an append was refused: by what was given, or else by the native side's own account. */
   private refusalOf(data: unknown, key: unknown): WalError {
-    this.assertWritable();
     checkData(data, this.codec === undefined ? 'data' : 'what codec.encode returned');
     checkKey(key, this.constants.maxKeyBytes);
     return fromNative(this.native.lastError());
   }
 
   private untilDurable(sequence: number): Promise<void> {
-    const { native, durability } = this;
-    const durable = native.durableSequence();
-    const waiting = durability.wait(sequence, durable);
-    if (sequence > durable) native.requestDurable(sequence);
-    return waiting;
+    return this.durability.wait(sequence, true, undefined);
+  }
+
+  private onProgress(durable: number, failure: WalError | undefined): void {
+    this.durability.settle(durable);
+    if (failure !== undefined) this.durability.fail(failure);
+    this.writes.retry();
   }
 
   private openReader(request: ReadRequest): NativeReader | null {
     this.assertOpen();
     const last = this.native.lastSequence(); // of a log that another process writes, this also looks for what is new
     const first = this.native.firstSequence();
-    const { filter, explicitFrom } = request;
+    const { filter, explicitFrom, live } = request;
     if (explicitFrom && filter.from < first) {
       throw new WalError(
         'WAL_TRUNCATED',
@@ -341,9 +508,8 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
         { firstSequence: first },
       );
     }
-    const to = Math.min(filter.to, last);
-    if (to < filter.from || filter.limit === 0) return null;
-    const reader = this.native.reader({ ...filter, to });
+    if (Math.min(filter.to, live ? Infinity : last) < filter.from || filter.limit === 0) return null;
+    const reader = this.native.reader(filter);
     if (typeof reader === 'number') throw fromNative(this.native.lastError());
     return reader;
   }
@@ -367,6 +533,12 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   }
 
   private async closeOnce(): Promise<void> {
+    this.followers.close();
+    if (!this.writes.isEmpty) {
+      // What was written before is still to be appended, and nothing else is.
+      this.nativeAppendBytes = this.nativeAppendString = () => 0;
+      await this.writes.drained();
+    }
     const last = this.native.appendedSequence();
     // The native side cuts a verification short, and waits for what else is under way.
     const closed = settle(this.native.close());

@@ -26,7 +26,7 @@ report([
   ...(gypSources.join() === listed.join() ? [] : ['binding.gyp does not take its sources from native/sources.txt']),
   ...(cmakeList === 'native/sources.txt' ? [] : ['CMakeLists.txt does not take its sources from native/sources.txt']),
   ...namesOfSources(gyp).map((path) => `binding.gyp names ${path} itself`),
-  ...namesOfSources(cmake.replace(/^ *file\(GLOB_RECURSE test_sources .*$/m, '')).map(
+  ...namesOfSources(cmake.replace(/^ *(file\(GLOB|list\(FILTER).*$/gm, '')).map(
     (path) => `CMakeLists.txt names ${path} itself`,
   ),
 ]);

@@ -1,6 +1,6 @@
 // `npm run test:windows [-- jest's arguments]`: the C++ tests, cross-compiled, and the tests in JavaScript, by a Windows
 // node.exe with the binary that would be shipped, all under wine. Debian: apt-get install g++-mingw-w64-x86-64-posix
-// wine wine64 libgtest-dev strace. Ends with a table of what passed.
+// wine wine64 libgtest-dev strace. Ends with a table of what passed. `npm run check:windows` only compiles the library.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
@@ -17,8 +17,9 @@ const stage = join(base, 'stage');
 mkdirSync(base, { recursive: true });
 
 const compiler = need('x86_64-w64-mingw32-g++-posix', 'g++-mingw-w64-x86-64-posix');
+const compileOnly = process.argv.includes('--compile-only'); // the library, to see that it still compiles; warnings fail
 const buildOnly = process.argv.includes('--build-only'); // the C++ tests, for a real Windows
-if (!buildOnly) need('wine', 'wine wine64');
+if (!compileOnly && !buildOnly) need('wine', 'wine wine64');
 const wineEnvironment = {
   ...process.env,
   WINEPREFIX: join(tools, 'wine'),
@@ -60,18 +61,19 @@ function prepareWine() {
   spawnSync('wineserver', ['-p'], { env: wineEnvironment, stdio: 'ignore' });
 }
 
-function buildNative() {
-  const configure = ['-S', '.', '-B', base, '-DCMAKE_BUILD_TYPE=Debug', '-DSEGWAL_TESTS=ON'];
-  run('cmake', [
-    ...configure,
-    `-DCMAKE_TOOLCHAIN_FILE=${join(root, 'cmake', 'windows-x64.cmake')}`,
-    '-DSEGWAL_GTEST_SOURCE=/usr/src/googletest',
-  ]);
-  run('cmake', ['--build', base, '--parallel', process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? '2']);
+function buildNative(build, options) {
+  const toolchain = join(root, 'cmake', 'windows-x64.cmake');
+  const configure = ['-S', '.', '-B', build, '-DCMAKE_BUILD_TYPE=Debug', `-DCMAKE_TOOLCHAIN_FILE=${toolchain}`];
+  run('cmake', [...configure, ...options]);
+  run('cmake', ['--build', build, '--parallel', process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? '2']);
 }
 
+const buildTests = () => {
+  buildNative(base, ['-DSEGWAL_TESTS=ON', '-DSEGWAL_GTEST_SOURCE=/usr/src/googletest']);
+};
+
 function testNative() {
-  buildNative();
+  buildTests();
   const { status, output } = wine('native', ['segwal_tests.exe', '--gtest_output=xml:results.xml']);
   console.log(output.split('\n').filter((line) => /FAILED|Failure|SKIPPED/.test(line)).join('\n')); // prettier-ignore
   return {
@@ -125,8 +127,12 @@ function testJavaScript(jestArguments) {
   };
 }
 
+if (compileOnly) {
+  buildNative(`${base}-library`, ['-DSEGWAL_WERROR=ON']);
+  process.exit();
+}
 if (buildOnly) {
-  buildNative();
+  buildTests();
   process.exit();
 }
 const jestArguments = process.argv.slice(2).filter((argument) => argument !== '--prebuild');

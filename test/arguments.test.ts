@@ -12,6 +12,7 @@ describe('the options of open', () => {
     [/readOnly must be true or false, not 1/, { readOnly: 1 }],
     [/create must be true or false, not 'no'/, { create: 'no' }],
     [/sync.maxDelay must be a number, not '10'/, { sync: { policy: 'batch', maxDelay: '10' } }],
+    [/'salvage' writes to the log; it cannot go with readOnly/, { recovery: 'salvage', readOnly: true }],
     [/sync.maxDelay has no meaning with the policy 'immediate'/, { sync: { policy: 'immediate', maxDelay: 1 } }],
     [/the options of sync must be an object, not 5/, { sync: 5 }],
     [/sync.policy must be a string, not true/, { sync: { policy: true } }],
@@ -38,7 +39,7 @@ describe('the options of open', () => {
     [/sync.policy must be one of/, { sync: { policy: 'never' } }],
     [/sync.maxDelay must be from 0.1 to 3600000, not 0/, { sync: { policy: 'async', maxDelay: 0 } }],
     [/sync.maxDelay must be from 0.1 to 3600000, not NaN/, { sync: { maxDelay: NaN } }],
-    [/recovery must be 'strict', not 'lenient'/, { recovery: 'lenient' }],
+    [/recovery must be one of 'strict', 'salvage', not 'lenient'/, { recovery: 'lenient' }],
   ];
   test.each(wrongValues)('%s', async (message, options) => {
     await expectRangeError(message, () => WalManager.open(logs.path, options as never));

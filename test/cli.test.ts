@@ -45,18 +45,21 @@ describe('segwal', () => {
     for (const args of [['--help'], ['-h'], ['help']]) {
       const { status, stdout } = await runCli(args);
       expect(status).toBe(0);
-      for (const word of ['ingest', 'inspect', 'dump', 'verify', 'tail', 'Exit status', '130']) {
+      for (const word of ['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'Exit status', '130']) {
         expect(stdout).toContain(word);
       }
     }
   });
 
-  test.each(['ingest', 'inspect', 'dump', 'verify', 'tail'])('%s --help tells of the command', async (command) => {
-    const { status, stdout } = await runCli([command, '--help']);
-    expect(status).toBe(0);
-    expect(stdout).toMatch(new RegExp(`^Usage: segwal ${command} <dir>`));
-    expect(await runCli(['help', command])).toMatchObject({ status: 0, stdout });
-  });
+  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail'])(
+    '%s --help tells of the command',
+    async (command) => {
+      const { status, stdout } = await runCli([command, '--help']);
+      expect(status).toBe(0);
+      expect(stdout).toMatch(new RegExp(`^Usage: segwal ${command} <dir>`));
+      expect(await runCli(['help', command])).toMatchObject({ status: 0, stdout });
+    },
+  );
 
   test('--version is that of the package', async () => {
     const { version } = JSON.parse(readFileSync(join(__dirname, '..', 'package.json'), 'utf8')) as { version: string };
@@ -88,11 +91,14 @@ describe('segwal', () => {
     expect(stderr).toMatch(message);
   });
 
-  test.each(['inspect', 'dump', 'verify', 'tail'])('%s of a log that is not there says so', async (command) => {
-    const { status, stderr } = await runCli([command, logs.path]);
-    expect(status).toBe(3);
-    expect(stderr).toMatch(/^segwal: WAL_NOT_FOUND: [^\n]*\n$/);
-  });
+  test.each(['inspect', 'dump', 'verify', 'repair', 'tail'])(
+    '%s of a log that is not there says so',
+    async (command) => {
+      const { status, stderr } = await runCli([command, logs.path]);
+      expect(status).toBe(3);
+      expect(stderr).toMatch(/^segwal: WAL_NOT_FOUND: [^\n]*\n$/);
+    },
+  );
 });
 
 describe('segwal ingest', () => {

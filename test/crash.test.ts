@@ -62,7 +62,10 @@ class Victim {
     try {
       const verdicts = new Set(wal.recovery.findings.map((finding) => finding.case));
       expect(['A', 'B']).toEqual(expect.arrayContaining([...verdicts]));
-      expect((await wal.verify()).findings).toEqual([]);
+      const verified = await wal.verify();
+      expect(verified.ok).toBe(true);
+      // What is left to tell of are the fillers of recoveries before.
+      expect(verified.findings.filter((finding) => finding.case !== 'filler')).toEqual([]);
       this.segments += wal.segments().length;
       const told = new Acknowledgements(readFileSync(this.notes));
       const fresh = this.compareWithBefore(wal, told);

@@ -1,6 +1,6 @@
 // The loss of a durable record is never silent: every way of damaging one is refused, and nothing is changed by refusing.
 // Case D of the table in docs/FORMAT.md, and what stands around it.
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { WalManager } from '../lib';
@@ -299,11 +299,40 @@ describe('a log that was closed, and has lost its last segment since', () => {
     expect(error).toMatchObject({ firstSequence: base, lastSequence: records.length });
   });
 
+  test.each(losses)('is refused for reading too, and by verify with it, when the file %s', async (_, lose) => {
+    const { files, records } = await makeScene('closed');
+    const { base } = identityOf(files.segment(3));
+    lose(files);
+    files.write(path());
+    const error = await expectWalError('WAL_CORRUPT', () => WalManager.open(path(), { readOnly: true }));
+    expect(error).toMatchObject({ firstSequence: base });
+    if (error.segment === 2) expect(error.lastSequence).toBe(records.length);
+    expect(LogFiles.read(path()).differences(files)).toEqual([]);
+  });
+
+  test('is found out by who has it open for reading', async () => {
+    const { files } = await makeScene('closed');
+    files.write(path());
+    const reader = await WalManager.open(path(), { readOnly: true });
+    open.add(reader);
+    const wal = await openLog();
+    wal.append('the last');
+    await wal.close();
+    expect(Array.from(reader.read({ from: 161 }), ({ sequence }) => sequence)).toEqual([161]);
+    const meta = decodeMeta(LogFiles.read(path()).file(metaName));
+    files.set(metaName, encodeMeta({ ...(meta as NonNullable<typeof meta>), durableSequence: 170 }));
+    writeFileSync(join(path(), metaName), files.file(metaName));
+    await expectWalError('WAL_CORRUPT', () => Array.from(reader.read()));
+    await expectWalError('WAL_CORRUPT', () => reader.verify());
+  });
+
   test('and was never closed keeps the bytes without a header in quarantine', async () => {
     const { files, records } = await makeScene('synced');
     const { base } = identityOf(files.segment(3));
     files.segment(3).fill(0, 0, headerSize);
-    const wal = await expectContents(files, records.slice(0, base - 1));
+    // No crash without a restart of the machine takes a header from under its frames.
+    expect(await expectRefusal(files)).toMatchObject({ segment: 3, firstSequence: base });
+    const wal = await expectContents(files.powerCut(), records.slice(0, base - 1));
     expect(wal.recovery.findings).toMatchObject([{ case: 'C', segment: 3 }]);
     expect(readdirSync(join(path(), 'quarantine'))).toHaveLength(2);
   });

@@ -1,10 +1,12 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { WalManager } from '../lib';
 import { expectWalError } from './helpers/errors';
 import { smallSegment, useLogs } from './helpers/logs';
 import { appendSegments, sequences, texts } from './helpers/records';
+import { Subordinate } from './helpers/orders';
 import { startChild } from './helpers/processes';
 
 const logs = useLogs();
@@ -249,7 +251,9 @@ describe('another process', () => {
     const writer = startChild('writer', logs.path);
     expect(await writer.line()).toBe('open');
     const error = await expectWalError('WAL_LOCKED', () => logs.open());
-    expect(error.message).toContain(String(writer.pid));
+    expect(error.message).toContain(`pid ${writer.pid} on host ${hostname()} since `);
+    const since = Date.parse(/since (\S+)/.exec(error.message)?.[1] ?? '');
+    expect(Math.abs(Date.now() - since)).toBeLessThan(60_000);
     writer.say('close');
     expect(await writer.line()).toBe('closed');
     expect((await logs.open()).append('mine now')).toBe(1);
@@ -286,6 +290,38 @@ describe('another process', () => {
     }
     expect(reader.segments().length).toBeGreaterThan(3);
     expect((await reader.verify()).ok).toBe(true);
+  });
+
+  test('that writes, rotates and truncates is followed by many who read, and disturbed by none', async () => {
+    const writer = new Subordinate();
+    await writer.order('open', logs.path, JSON.stringify({ segmentSize: smallSegment }));
+    await writer.order('append', 1000);
+    const readers = await Promise.all([1, 2, 3].map(() => logs.open({ readOnly: true })));
+    const kept = readers.map((reader) => reader.read()[Symbol.iterator]());
+    let first = 1;
+    for (let last = 2; last <= 400; last++) {
+      expect(await writer.order('append', 1000)).toEqual({ value: last });
+      if (last % 100 !== 0) continue;
+      await writer.order('truncate-before', last - 30);
+      const [reader] = readers as [WalManager];
+      expect(reader.lastSequence).toBe(last);
+      expect(reader.firstSequence).toBeGreaterThan(first);
+      expect(reader.firstSequence).toBeLessThanOrEqual(last - 30);
+      first = reader.firstSequence;
+      for (const each of readers) {
+        expect(sequences(each.read())).toEqual(Array.from({ length: last + 1 - first }, (_, n) => first + n));
+      }
+    }
+    // What one of them had begun to read before is gone by now, and it is told, or has it still in its hands.
+    for (const iterator of kept) {
+      const next = await Promise.resolve()
+        .then(() => iterator.next())
+        .catch((error: unknown) => error);
+      expect(next).toMatchObject(next instanceof Error ? { code: 'WAL_TRUNCATED' } : { value: { sequence: 1 } });
+    }
+    expect(await writer.order('count')).toEqual({ value: 401 - first });
+    expect(await writer.order('close')).toEqual({});
+    await writer.dismiss();
   });
 
   test('may read while this one writes', async () => {

@@ -98,7 +98,9 @@ async function expectThatItGoesOn(wal: WalManager, before: PlainRecord[], length
   const recovered = await openLog(afterPowerCut);
   expect(recovered.recovery.findings).toEqual([]);
   expect(contents(recovered)).toEqual([...before, ...appended]);
-  expect((await recovered.verify()).findings).toEqual([]);
+  const verified = await recovered.verify();
+  expect(verified.ok).toBe(true);
+  expect(verified.findings.filter((finding) => finding.case !== 'filler')).toEqual([]);
   await close(recovered);
 }
 

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 
 import { WalManager } from 'segwal';
 
-import { measure, raw, sampleBuffers, sampleStrings } from '../environment.mjs';
+import { medianBurst, measure, raw, sampleBuffers, sampleStrings } from '../environment.mjs';
 
 const rawFileBytes = 64 * 2 ** 20;
+const burstBytes = 2 ** 20;
 
 export function cases(scale) {
   return [
@@ -15,6 +16,8 @@ export function cases(scale) {
       unit: 'GB/s',
       contenders: { raw: { trial: 'pages', bytes: 2 ** 30 * scale } },
     },
+    burstCase('append Buffer, 100 B, bursts', 100, 1000 * scale, 0.8),
+    burstCase('append Buffer, 1 KiB, bursts', 1024, 1000 * scale, 0.8),
     appendCase('append Buffer, 100 B', 'buffer', 100, 10_000_000 * scale, 0.8),
     appendCase('append Buffer, 1 KiB', 'buffer', 1024, 1_200_000 * scale, 0.8),
     appendCase('append string, 100 B', 'string', 100, 10_000_000 * scale),
@@ -31,6 +34,19 @@ function appendCase(name, input, bytes, count, ratio) {
       raw: { trial: 'raw', input, bytes, count },
     },
     target: ratio && { ratio },
+  };
+}
+
+/** As a service appends: what has come together at once, and then something else for a moment. */
+function burstCase(name, bytes, bursts, ratio) {
+  return {
+    name,
+    unit: 'M records/s',
+    contenders: {
+      segwal: { trial: 'segwalBursts', bytes, bursts },
+      raw: { trial: 'rawBursts', bytes, bursts },
+    },
+    target: { ratio },
   };
 }
 
@@ -65,6 +81,25 @@ export const trials = {
       threadNs,
       details: { megabytes: (count * bytes) / 1e6, durableMs, rotations, writerStalls, writerStallMs, syncs },
     };
+  },
+
+  async segwalBursts({ bytes, bursts }, directory) {
+    const records = sampleBuffers(bytes);
+    const wal = await WalManager.open(directory);
+    const result = await medianBurst(bursts, Math.floor(burstBytes / bytes), (n) => {
+      for (let i = 0; i < n; i++) wal.append(records[i & 1023]);
+    });
+    const { rotations, writerStalls } = wal.stats();
+    await wal.close();
+    return { ...result, details: { ...result.details, rotations, writerStalls } };
+  },
+
+  rawBursts({ bytes, bursts }, directory) {
+    const records = sampleBuffers(bytes);
+    const file = raw.open(join(directory, 'raw'), rawFileBytes);
+    return medianBurst(bursts, Math.floor(burstBytes / bytes), (n) => {
+      for (let i = 0; i < n; i++) file.appendBuffer(records[i & 1023]);
+    });
   },
 
   raw({ input, bytes, count }, directory) {

@@ -4,16 +4,23 @@ import { join } from 'node:path';
 
 import { WalManager } from 'segwal';
 
-import { measure, packedRecords, raw } from '../environment.mjs';
+import { medianBurst, measure, packedRecords, raw } from '../environment.mjs';
 
 const perBatch = 1000;
 const bytes = 100;
+const perBurst = 10;
 const rawFileBytes = 64 * 2 ** 20;
 
 export function cases(scale) {
   const batches = 10_000 * scale;
   const contender = { trial: 'raw', batches };
+  const bursts = 1000 * scale;
   return [
+    batchCase(
+      'packed batch, 1,000 × 100 B, bursts of 10',
+      { segwal: { trial: 'packedBursts', bursts }, raw: { trial: 'rawBursts', bursts } },
+      { ratio: 0.4 },
+    ),
     batchCase('packed batch, 1,000 × 100 B', { segwal: { trial: 'packed', batches }, raw: contender }, { ratio: 0.4 }),
     batchCase('array batch, 1,000 × 100 B', { segwal: { trial: 'array', batches }, raw: contender }),
   ];
@@ -30,6 +37,24 @@ export const trials = {
     const { buffer, offsets } = packedRecords(perBatch, bytes);
     const records = Array.from({ length: perBatch }, (_, i) => ({ data: buffer.subarray(offsets[i], offsets[i + 1]) }));
     return appendBatches(records, batches, directory);
+  },
+
+  async packedBursts({ bursts }, directory) {
+    const batch = packedRecords(perBatch, bytes);
+    const wal = await WalManager.open(directory);
+    const result = await medianBurst(bursts, perBurst * perBatch, () => {
+      for (let i = 0; i < perBurst; i++) wal.appendBatch(batch);
+    });
+    await wal.close();
+    return result;
+  },
+
+  rawBursts({ bursts }, directory) {
+    const { buffer, offsets } = packedRecords(perBatch, bytes);
+    const { appendPacked } = raw.open(join(directory, 'raw'), rawFileBytes);
+    return medianBurst(bursts, perBurst * perBatch, () => {
+      for (let i = 0; i < perBurst; i++) appendPacked(buffer, offsets);
+    });
   },
 
   raw({ batches }, directory) {

@@ -6,7 +6,7 @@ export function formatFindings(findings: readonly Finding[]): string {
   return findings.map((finding) => `  ${formatFinding(finding)}\n`).join('');
 }
 
-function formatFinding(finding: Finding): string {
+export function formatFinding(finding: Finding): string {
   const { segment, offset, bytes, firstSequence, lastSequence, action } = finding;
   const place = segment === 0 ? '' : ` segment ${segment}, offset ${offset}, ${formatBytes(bytes)}:`;
   const range = firstSequence === undefined ? '' : ` (records ${formatRange(firstSequence, lastSequence ?? 0)})`;

@@ -10,10 +10,11 @@ import { dump } from './dump';
 import { ingest } from './ingest';
 import { inspect } from './inspect';
 import { complain, endQuietlyWithReader, print } from './output';
+import { repair } from './repair';
 import { tail } from './tail';
 import { verify } from './verify';
 
-const commands: Readonly<Record<string, Command>> = { ingest, inspect, dump, verify, tail };
+const commands: Readonly<Record<string, Command>> = { ingest, inspect, dump, verify, repair, tail };
 
 const help = `Usage: segwal <command> <dir> [arguments]
 
@@ -26,7 +27,7 @@ ${Object.entries(commands)
   segwal <command> --help   what the command does and takes
   segwal --version          the version of this program
 
-All commands but ingest only read, and work on a log that another process is writing.
+All commands but ingest and repair --apply only read, and work on a log that another process is writing.
 Errors are one line on standard error: "segwal: CODE: what is wrong".
 
 ${exitCodeHelp}

@@ -1,12 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises';
-
+import { WalError } from '../errors';
 import { WalManager } from '../wal-manager';
 import { exitCodes } from './command';
 import type { Command } from './command';
 import { complain } from './output';
 import { printRecords, recordLineHelp } from './record-line';
-
-const pollMs = 100;
 
 export const tail: Command = {
   summary: 'print the last records, and with -f those that come',
@@ -41,23 +38,24 @@ ${recordLineHelp}`,
 /** Prints what comes after record `last`, until interrupted. */
 async function follow(wal: WalManager, last: number): Promise<number> {
   const interruption = new AbortController();
+  const { signal } = interruption;
   process.once('SIGINT', () => {
     interruption.abort();
   });
-  let seen = last;
-  while (!interruption.signal.aborted) {
-    const newest = wal.lastSequence;
-    if (newest > seen) {
-      if (wal.firstSequence > seen + 1) {
-        complain(
-          'WAL_TRUNCATED',
-          `records ${seen + 1} to ${wal.firstSequence - 1} were truncated before they were read`,
-        );
+  let next = last + 1;
+  for (;;) {
+    try {
+      for await (const batch of wal.readBatches({ from: next, live: true, signal })) {
+        await printRecords(batch);
+        next = (batch.at(-1)?.sequence ?? next) + 1;
       }
-      await printRecords(wal.read({ from: Math.max(seen + 1, wal.firstSequence), to: newest }));
-      seen = newest;
+      return exitCodes.ok;
+    } catch (error) {
+      if (signal.aborted) return exitCodes.interrupted;
+      if (!(error instanceof WalError) || error.code !== 'WAL_TRUNCATED') throw error;
+      const first = wal.firstSequence;
+      complain('WAL_TRUNCATED', `records ${next} to ${first - 1} were truncated before they were read`);
+      next = Math.max(next, first);
     }
-    await delay(pollMs, undefined, { signal: interruption.signal }).catch(() => undefined);
   }
-  return exitCodes.interrupted;
 }

@@ -6,6 +6,7 @@
 #include "binding/log_handle.h"
 #include "core/crc32c/crc32c.h"
 #include "core/format.h"
+#include "core/recovery.h"
 
 namespace segwal {
 namespace {
@@ -16,6 +17,28 @@ Napi::Value Crc32cOfArray(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), ExtendCrc32c(crc, data.Data(), data.ByteLength()));
 }
 
+// Promise of the report. Reads the whole log, on a thread of its own.
+Napi::Value PlanSalvageOf(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  struct Result {
+    Status status;
+    RecoveryReport report;
+  };
+  auto result = std::make_shared<Result>();
+  Environment::Of(env)->RunAsync(
+      env,
+      [result, directory = info[0].As<Napi::String>().Utf8Value()] {
+        Platform& platform = Platform::Default();
+        result->status = PlanSalvage(platform, LogDirectory(platform, directory), &result->report);
+      },
+      [result, deferred](Napi::Env back) {
+        if (!result->status.ok()) return deferred->Reject(ToJs(back, result->status));
+        deferred->Resolve(ToJs(back, result->report));
+      });
+  return deferred->Promise();
+}
+
 Napi::Object Constants(Napi::Env env) {
   const std::pair<const char*, uint64_t> numbers[] = {
       {"defaultSegmentSize", kDefaultSegmentSize},
@@ -23,7 +46,6 @@ Napi::Object Constants(Napi::Env env) {
       {"maxSegmentSize", kMaxSegmentSize},
       {"segmentSizeStep", kSegmentSizeStep},
       {"maxKeyBytes", kMaxKeySize},
-      {"defaultSyncDelayUs", kDefaultSyncDelayUs},
       {"formatVersion", kFormatVersion},
       {"recordOverhead", kFrameHeaderSize},
       {"batchOverhead", kFrameHeaderSize + kBatchHeaderSize},
@@ -45,6 +67,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["errorCodes"] = codes;
   exports["constants"] = Constants(env);
   exports["open"] = Napi::Function::New<LogHandle::Open>(env, "open");
+  exports["planSalvage"] = Napi::Function::New<PlanSalvageOf>(env, "planSalvage");
   exports["crc32c"] = Napi::Function::New<Crc32cOfArray>(env, "crc32c");
   return exports;
 }

@@ -22,13 +22,13 @@ Napi::Array FindingsToJs(Napi::Env env, const std::vector<Finding>& findings) {
     object["bytes"] = ToJs(env, finding.bytes);
     object["firstSequence"] = ToJs(env, finding.first_sequence);
     object["lastSequence"] = ToJs(env, finding.last_sequence);
+    object["durable"] = Napi::Boolean::New(env, finding.durable);
     object["action"] = Napi::String::New(env, finding.action);
     array[i] = object;
   }
   return array;
 }
 
-template <typename Report>
 Napi::Object ReportToJs(Napi::Env env, const Report& report, bool clean) {
   Napi::Object object = Napi::Object::New(env);
   object["clean"] = Napi::Boolean::New(env, clean);
@@ -107,11 +107,29 @@ uint64_t ToU64(const Napi::Value& value) {
   return number > kMaxExact ? UINT64_MAX : static_cast<uint64_t>(number);
 }
 
+namespace {
+
+std::optional<uint64_t> ToOptionalU64(const Napi::Value& value) {
+  return value.IsNumber() ? std::optional(ToU64(value)) : std::nullopt;
+}
+
+std::optional<SyncPolicy> ToSyncPolicy(const Napi::Value& value) {
+  if (!value.IsObject()) return std::nullopt;
+  const auto policy = value.As<Napi::Object>();
+  return SyncPolicy{.delay_us = ToU64(policy.Get("delayUs")),
+                    .max_records = ToU64(policy.Get("maxRecords")),
+                    .max_bytes = ToU64(policy.Get("maxBytes"))};
+}
+
+}  // namespace
+
 LogOptions ToLogOptions(const Napi::Object& options) {
   return {.segment_size = ToU64(options.Get("segmentSize")),
           .create = options.Get("create").ToBoolean(),
           .read_only = options.Get("readOnly").ToBoolean(),
-          .sync_delay_us = ToU64(options.Get("syncDelayUs"))};
+          .salvage = options.Get("salvage").ToBoolean(),
+          .sync = ToSyncPolicy(options.Get("sync")),
+          .max_dirty_bytes = ToOptionalU64(options.Get("maxDirtyBytes"))};
 }
 
 ReadFilter ToReadFilter(const Napi::Object& filter) {

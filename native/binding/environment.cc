@@ -21,7 +21,9 @@ void Environment::RunAsync(Napi::Env env, std::function<void()> work, JsChannel:
   channel_->Ref(env);
   pool_.Submit([channel = channel_, work = std::move(work), done = std::move(done)]() mutable {
     work();
-    channel->Post([channel, done = std::move(done)](Napi::Env back) {
+    // `work` goes along, to be destroyed over there: it may hold the last reference to what belongs to that thread,
+    // which can be through with `done` before this one comes back from Post.
+    channel->Post([channel, work = std::move(work), done = std::move(done)](Napi::Env back) {
       channel->Unref(back);
       done(back);
     });

@@ -32,6 +32,8 @@ Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
   auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
+  auto on_appended = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[3].As<Napi::Function>()));
+  auto on_room = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[4].As<Napi::Function>()));
   struct Result {
     Status status;
     std::unique_ptr<LogShare> share;
@@ -42,20 +44,24 @@ Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
       [result, directory = info[0].As<Napi::String>().Utf8Value(), options = ToLogOptions(info[1].As<Napi::Object>())] {
         result->status = LogShare::Open(directory, options, &result->share);
       },
-      [result, deferred, on_progress](Napi::Env back) {
+      [result, deferred, on_progress, on_appended, on_room](Napi::Env back) {
         if (!result->status.ok()) return deferred->Reject(ToJs(back, result->status));
-        auto* handle = new LogHandle(back, std::move(result->share), on_progress->Value());
+        auto* handle = new LogHandle(back, std::move(result->share), on_progress->Value(), on_appended->Value(),
+                                     on_room->Value());
         deferred->Resolve(handle->Expose(back));
       });
   return deferred->Promise();
 }
 
-LogHandle::LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress)
+LogHandle::LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress,
+                     Napi::Function on_appended, Napi::Function on_room)
     : environment_(Environment::Of(env)),
       share_(std::move(share)),
       log_(&share_->log()),
       appender_(log_->NewAppender()),
-      on_progress_(Napi::Persistent(on_progress)) {
+      on_progress_(Napi::Persistent(on_progress)),
+      on_appended_(Napi::Persistent(on_appended)),
+      on_room_(Napi::Persistent(on_room)) {
   environment_->Add(this);
   log_->AddListener(this);
 }
@@ -66,6 +72,7 @@ LogHandle::~LogHandle() {
   // Collected without having been closed.
   CloseReaders();
   log_->RemoveListener(this);
+  log_->StopFollowing(this);
   appender_.reset();
   environment_->RunDetached([share = std::shared_ptr<LogShare>(std::move(share_))] { share->Abandon(); });
 }
@@ -86,7 +93,11 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"lastSequence", LastSequence},
       {"durableSequence", DurableSequence},
       {"appendedSequence", AppendedSequence},
+      {"setPatient", SetPatient},
       {"requestDurable", RequestDurable},
+      {"expectDurable", ExpectDurable},
+      {"follow", Follow},
+      {"stopFollowing", StopFollowing},
       {"rotate", Rotate},
       {"truncateBefore", TruncateBefore},
       {"segments", Segments},
@@ -337,19 +348,28 @@ napi_value LogHandle::ReadOne(napi_env env, napi_callback_info info) {
 napi_value LogHandle::RequestDurable(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  const napi_value undefined = Napi::Env(env).Undefined();
-  if (self.closing_) return undefined;
-  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
-  if (!self.keeps_process_) {
-    self.keeps_process_ = true;
-    self.environment_->channel().Ref(env);
+  self.AwaitDurable(env, ToU64(Napi::Value(env, arguments[0])), &Log::RequestDurable);
+  return Napi::Env(env).Undefined();
+}
+
+napi_value LogHandle::ExpectDurable(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  self.AwaitDurable(env, ToU64(Napi::Value(env, arguments[0])), &Log::ExpectDurable);
+  return Napi::Env(env).Undefined();
+}
+
+void LogHandle::AwaitDurable(Napi::Env env, uint64_t sequence, Status (Log::*ask)(uint64_t)) {
+  if (closing_) return;
+  if (!keeps_process_) {
+    keeps_process_ = true;
+    environment_->channel().Ref(env);
   }
-  // Before the request: a sync that ends from now on sees that somebody waits.
-  self.wanted_ = std::max(self.wanted_.load(), sequence);
-  const Status status = self.log_->RequestDurable(sequence);
-  const bool already = self.log_->durable_sequence() >= sequence;
-  if ((already || !status.ok()) && !self.posted_.exchange(true)) self.PostProgress(already ? Status::Ok() : status);
-  return undefined;
+  // Before asking: a sync that ends from now on sees that somebody waits.
+  wanted_ = std::max(wanted_.load(), sequence);
+  const Status status = (log_->*ask)(sequence);
+  const bool already = log_->durable_sequence() >= sequence;
+  if ((already || !status.ok()) && !posted_.exchange(true)) PostProgress(already ? Status::Ok() : status);
 }
 
 void LogHandle::OnDurable(uint64_t) {
@@ -358,6 +378,14 @@ void LogHandle::OnDurable(uint64_t) {
 }
 
 void LogHandle::OnPoisoned(const Status& cause) { PostProgress(cause); }
+
+void LogHandle::OnRoom(const Status& status) {
+  environment_->channel().Post([weak = std::weak_ptr(self_), status](Napi::Env env) {
+    const auto self = weak.lock();
+    if (!self || (*self)->on_room_.IsEmpty()) return;
+    (*self)->on_room_.Call({status.ok() ? env.Null() : Napi::Value(ToJs(env, status))});
+  });
+}
 
 void LogHandle::PostProgress(const Status& failure) {
   environment_->channel().Post([weak = std::weak_ptr(self_), failure](Napi::Env env) {
@@ -376,6 +404,52 @@ void LogHandle::Progress(Napi::Env env, const Status& failure) {
     environment_->channel().Unref(env);
   }
   on_progress_.Call({ToJs(env, durable), failure.ok() ? env.Null() : Napi::Value(ToJs(env, failure))});
+}
+
+// ---- following ----------------------------------------------------------------------------------------------------
+
+napi_value LogHandle::SetPatient(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (self.appender_) self.appender_->set_patient(Napi::Value(env, arguments[0]).ToBoolean());
+  return Napi::Env(env).Undefined();
+}
+
+napi_value LogHandle::Follow(napi_env raw_env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(raw_env, info, arguments);
+  const Napi::Env env(raw_env);
+  auto outcome = FollowOutcome::kEnded;
+  if (!self.closing_) {
+    self.EndFollowing(env);
+    outcome = self.log_->FollowAppends(ToU64(Napi::Value(env, arguments[0])), &self);
+    if (outcome == FollowOutcome::kWaiting) {
+      self.following_ = true;
+      self.environment_->channel().Ref(env);
+    }
+  }
+  return Double(env, static_cast<double>(outcome));
+}
+
+napi_value LogHandle::StopFollowing(napi_env env, napi_callback_info info) {
+  SelfOf<LogHandle>(env, info).EndFollowing(env);
+  return Napi::Env(env).Undefined();
+}
+
+void LogHandle::EndFollowing(Napi::Env env) {
+  if (!following_) return;
+  following_ = false;
+  if (log_ != nullptr) log_->StopFollowing(this);
+  environment_->channel().Unref(env);
+}
+
+void LogHandle::OnAppended() {
+  environment_->channel().Post([weak = std::weak_ptr(self_)](Napi::Env env) {
+    const auto self = weak.lock();
+    if (!self || (*self)->on_appended_.IsEmpty()) return;
+    (*self)->EndFollowing(env);
+    (*self)->on_appended_.Call({});
+  });
 }
 
 // ---- what takes its time ------------------------------------------------------------------------------------------
@@ -422,12 +496,37 @@ napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
 }
 
-napi_value LogHandle::Verify(napi_env env, napi_callback_info info) {
-  auto& self = SelfOf<LogHandle>(env, info);
-  auto report = std::make_shared<VerifyReport>();
-  return self.Promise(
-      env, [&self, report] { return self.log_->Verify([&self] { return self.closing_.load(); }, report.get()); },
-      [report](Napi::Env back) { return ToJs(back, *report); });
+// The promise, how far it has got, and a way to cut it short: whoever awaits it asks for progress when it wants to.
+napi_value LogHandle::Verify(napi_env raw_env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(raw_env, info, arguments);
+  const Napi::Env env(raw_env);
+  struct Run {
+    VerifyReport report;
+    VerifyProgress progress;
+    std::atomic<bool> cancelled{false};
+  };
+  auto run = std::make_shared<Run>();
+  const size_t concurrency = ToU64(Napi::Value(raw_env, arguments[0]));
+  Napi::Object result = Napi::Object::New(env);
+  result["done"] = Napi::Value(
+      env, self.Promise(
+               env,
+               [&self, run, concurrency] {
+                 const auto cancelled = [&self, &run] { return self.closing_.load() || run->cancelled.load(); };
+                 return self.log_->Verify(
+                     {.concurrency = concurrency, .cancelled = cancelled, .progress = &run->progress}, &run->report);
+               },
+               [run](Napi::Env back) { return ToJs(back, run->report); }));
+  result["progress"] = Napi::Function::New(env, [run](const Napi::CallbackInfo& call) {
+    Napi::Object progress = Napi::Object::New(call.Env());
+    progress["records"] = ToJs(call.Env(), run->progress.records.load(std::memory_order_relaxed));
+    progress["bytes"] = ToJs(call.Env(), run->progress.bytes.load(std::memory_order_relaxed));
+    progress["totalBytes"] = ToJs(call.Env(), run->progress.total_bytes.load(std::memory_order_relaxed));
+    return progress;
+  });
+  result["cancel"] = Napi::Function::New(env, [run](const Napi::CallbackInfo&) { run->cancelled = true; });
+  return result;
 }
 
 // ---- closing ------------------------------------------------------------------------------------------------------
@@ -464,6 +563,7 @@ void LogHandle::CloseReaders() {
 void LogHandle::StartClosing(Napi::Env env) {
   if (!share_) return;
   log_->RemoveListener(this);
+  EndFollowing(env);
   const uint64_t appended = log_->appended_sequence();
   log_ = nullptr;
   auto share = std::shared_ptr<LogShare>(std::move(share_));
@@ -483,6 +583,8 @@ void LogHandle::StartClosing(Napi::Env env) {
                              status->ok() ? back.Null() : Napi::Value(ToJs(back, *status))});
         }
         on_progress_.Reset();
+        on_appended_.Reset();
+        on_room_.Reset();
         for (const Napi::Promise::Deferred& closer : std::exchange(closers_, {})) {
           if (status->ok()) {
             closer.Resolve(back.Undefined());
@@ -499,10 +601,13 @@ void LogHandle::Release() {
   CloseReaders();
   if (share_) {
     log_->RemoveListener(this);
+    log_->StopFollowing(this);
     share_->Abandon();
     share_.reset();
   }
   on_progress_.Reset();
+  on_appended_.Reset();
+  on_room_.Reset();
 }
 
 }  // namespace segwal

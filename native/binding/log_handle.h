@@ -20,9 +20,12 @@ namespace segwal {
 
 class ReaderHandle;
 
-class LogHandle final : public FunctionOwner, public EnvironmentResource, private DurabilityListener {
+class LogHandle final : public FunctionOwner,
+                        public EnvironmentResource,
+                        private DurabilityListener,
+                        private AppendListener {
  public:
-  // open(directory, options, onProgress): Promise<NativeLog>
+  // open(directory, options, onProgress, onAppended, onRoom): Promise<NativeLog>
   static Napi::Value Open(const Napi::CallbackInfo& info);
 
   void Interrupt() override { closing_ = true; }
@@ -33,7 +36,8 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   void Forget(ReaderHandle* reader) { readers_.erase(reader); }
 
  private:
-  LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress);
+  LogHandle(Napi::Env env, std::unique_ptr<LogShare> share, Napi::Function on_progress, Napi::Function on_appended,
+            Napi::Function on_room);
   ~LogHandle() override;
 
   Napi::Object Expose(Napi::Env env);
@@ -48,7 +52,11 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   static napi_value LastSequence(napi_env env, napi_callback_info info);
   static napi_value DurableSequence(napi_env env, napi_callback_info info);
   static napi_value AppendedSequence(napi_env env, napi_callback_info info);
+  static napi_value SetPatient(napi_env env, napi_callback_info info);
   static napi_value RequestDurable(napi_env env, napi_callback_info info);
+  static napi_value ExpectDurable(napi_env env, napi_callback_info info);
+  static napi_value Follow(napi_env env, napi_callback_info info);
+  static napi_value StopFollowing(napi_env env, napi_callback_info info);
   static napi_value Rotate(napi_env env, napi_callback_info info);
   static napi_value TruncateBefore(napi_env env, napi_callback_info info);
   static napi_value Segments(napi_env env, napi_callback_info info);
@@ -70,8 +78,14 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   // From the syncer's thread.
   void OnDurable(uint64_t watermark) override;
   void OnPoisoned(const Status& cause) override;
+  void OnRoom(const Status& status) override;
   void PostProgress(const Status& failure);
   void Progress(Napi::Env env, const Status& failure);
+  void AwaitDurable(Napi::Env env, uint64_t sequence, Status (Log::*ask)(uint64_t));
+
+  // From a thread that appends.
+  void OnAppended() override;
+  void EndFollowing(Napi::Env env);
 
   const std::shared_ptr<Environment> environment_;
   std::unique_ptr<LogShare> share_;  // null once closed
@@ -79,6 +93,8 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   std::unique_ptr<Appender> appender_;
   Status last_error_;
   Napi::FunctionReference on_progress_;
+  Napi::FunctionReference on_appended_;
+  Napi::FunctionReference on_room_;
   std::vector<char> data_scratch_;
   std::vector<char> key_scratch_;
   std::unordered_set<ReaderHandle*> readers_;
@@ -92,6 +108,7 @@ class LogHandle final : public FunctionOwner, public EnvironmentResource, privat
   std::atomic<uint64_t> wanted_{0};
   std::atomic<uint64_t> told_{0};
   std::atomic<bool> posted_{false};
+  bool following_ = false;      // the channel is held until the next append
   bool keeps_process_ = false;  // the channel is held while wanted_ is above told_
   // Gone with the handle: a task that was posted before may run after.
   std::shared_ptr<LogHandle*> self_ = std::make_shared<LogHandle*>(this);

@@ -51,6 +51,7 @@ Napi::Object ReaderHandle::Expose(Napi::Env env, LogHandle* log, std::unique_ptr
   Napi::Object object = Napi::Object::New(env);
   self->AddFunction(env, object, "fill", FillSync, self);
   self->AddFunction(env, object, "fillAsync", FillAsync, self);
+  self->AddFunction(env, object, "extend", Extend, self);
   self->AddFunction(env, object, "close", CloseJs, self);
   self->AddFunction(env, object, "lastError", LastError, self);
   *handle = self;
@@ -118,6 +119,13 @@ napi_value ReaderHandle::FillAsync(napi_env raw_env, napi_callback_info info) {
         }
       });
   return deferred->Promise();
+}
+
+napi_value ReaderHandle::Extend(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<ReaderHandle>(env, info, arguments);
+  self.reader_->Extend(ToU64(Napi::Value(env, arguments[0])));
+  return Napi::Env(env).Undefined();
 }
 
 napi_value ReaderHandle::CloseJs(napi_env env, napi_callback_info info) {

@@ -7,12 +7,29 @@
 namespace segwal {
 namespace {
 
+std::string Describe(const SyncPolicy& policy) {
+  return "{maxDelay: " + std::to_string(policy.delay_us) + " us, maxRecords: " + std::to_string(policy.max_records) +
+         ", maxBytes: " + std::to_string(policy.max_bytes) + "}";
+}
+
 // Options that contradict those of the log that is open already.
 Status CheckJoin(const Log& log, const LogOptions& options) {
-  if (options.segment_size == 0 || options.segment_size == log.segment_size()) return Status::Ok();
-  return Status(ErrorCode::kSegmentSizeMismatch,
-                "the log is open in this process with segments of " + std::to_string(log.segment_size()) +
-                    " bytes, but segmentSize asks for " + std::to_string(options.segment_size));
+  const LogOptions& open = log.options();
+  if (options.segment_size != 0 && options.segment_size != open.segment_size) {
+    return Status(ErrorCode::kSegmentSizeMismatch,
+                  "the log is open in this process with segments of " + std::to_string(open.segment_size) +
+                      " bytes, but segmentSize asks for " + std::to_string(options.segment_size));
+  }
+  if (options.sync && *options.sync != *open.sync) {
+    return Status(ErrorCode::kOptionsMismatch, "the log is open in this process with sync " + Describe(*open.sync) +
+                                                   ", but this open asks for " + Describe(*options.sync));
+  }
+  if (options.max_dirty_bytes && *options.max_dirty_bytes != *open.max_dirty_bytes) {
+    return Status(ErrorCode::kOptionsMismatch, "the log is open in this process with maxDirtyBytes " +
+                                                   std::to_string(*open.max_dirty_bytes) + ", but this open asks for " +
+                                                   std::to_string(*options.max_dirty_bytes));
+  }
+  return Status::Ok();
 }
 
 }  // namespace

@@ -42,6 +42,11 @@ Status Allocator::MakeSegment(WriterState& state, const LogId& log_id, uint64_t 
   return Status::Ok();
 }
 
+void Allocator::SupplySpare() {
+  std::unique_lock lock(state_.mutex);
+  if (!state_.spare) MakeSpare(lock);
+}
+
 void Allocator::KeepWindow() {
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
@@ -88,6 +93,14 @@ bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
   return true;
 }
 
+void Allocator::NoteRoom(const Status& status) {
+  const bool full = status.code() == ErrorCode::kDiskFull;
+  // Another failure says nothing of room.
+  if (full == full_told_ || (!full && !status.ok())) return;
+  full_told_ = full;
+  if (tell_room_) tell_room_(status);
+}
+
 void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
   const uint64_t id = state_.current->id() + 1;
   const uint64_t size = state_.current->size();
@@ -96,8 +109,12 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
   Status status = MakeSegment(state_, log_id_, id, size, &spare);
   lock.lock();
   state_.spare = std::move(spare);
-  state_.spare_failure = std::move(status);
+  state_.spare_failure = status;
   state_.writer_wake.notify_all();
+  // Afterwards: who hears that there is room, and appends at once, finds the spare.
+  lock.unlock();
+  NoteRoom(status);
+  lock.lock();
 }
 
 }  // namespace segwal

@@ -4,6 +4,7 @@
 // not wait for that.
 #pragma once
 
+#include <functional>
 #include <thread>
 
 #include "core/writer_state.h"
@@ -12,12 +13,19 @@ namespace segwal {
 
 class Allocator {
  public:
-  Allocator(WriterState& state, const LogId& log_id) : state_(state), log_id_(log_id) {}
+  // `tell_room` is called on the spare's thread, without the mutex: with kDiskFull when there is no room for a spare,
+  // and with ok when there is again.
+  using TellRoom = std::function<void(const Status&)>;
+  Allocator(WriterState& state, const LogId& log_id, TellRoom tell_room = nullptr)
+      : state_(state), log_id_(log_id), tell_room_(std::move(tell_room)) {}
   ~Allocator() { Stop(); }
 
   void Start();
   // Ends the threads. The spare, if any, stays in the state.
   void Stop();
+  // What the spare thread does whenever there is none: makes one, or notes why not. For who drives a log without its
+  // threads, step by step.
+  void SupplySpare();
 
   // A segment for id `id`, with a fresh salt, not yet activated. Also how a log gets its first one.
   static Status MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,
@@ -29,9 +37,12 @@ class Allocator {
   // Touches the next piece, with the mutex released; false when there is none to touch.
   bool ExtendWindow(std::unique_lock<std::mutex>& lock);
   void MakeSpare(std::unique_lock<std::mutex>& lock);
+  void NoteRoom(const Status& status);
 
   WriterState& state_;
   const LogId log_id_;
+  const TellRoom tell_room_;
+  bool full_told_ = false;  // only the spare's thread
   std::thread window_thread_;
   std::thread spare_thread_;
   bool stop_ = false;  // guarded by state_.mutex

@@ -165,6 +165,40 @@ TEST_F(SpareTest, TheSameLogGoesOnWhenThereIsRoomAgain) {
   log_.Close();
 }
 
+class RoomListener final : public DurabilityListener {
+ public:
+  void OnDurable(uint64_t) override {}
+  void OnPoisoned(const Status&) override {}
+  void OnRoom(const Status& status) override {
+    const std::lock_guard lock(mutex_);
+    told_.push_back(status.code());
+  }
+  std::vector<ErrorCode> told() {
+    const std::lock_guard lock(mutex_);
+    return told_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<ErrorCode> told_;
+};
+
+TEST_F(SpareTest, ThatThereIsNoRoomIsToldOnceAndThatThereIsAgainOnceTheLogGoesOn) {
+  OpenAndWaitForSpare();
+  RoomListener listener;
+  log_->AddListener(&listener);
+  log_.platform().FailFrom(Operation::kAllocate, Status(ErrorCode::kDiskFull, "no space left", 28));
+  log_.AppendQuarters(1, 8);
+  EXPECT_TRUE(ComesTrue([&] { return log_.platform().CallsOf(Operation::kAllocate) >= 5; })) << "it is asked again";
+  EXPECT_EQ(listener.told(), std::vector{ErrorCode::kDiskFull});
+  EXPECT_CODE(log_.TryAppend("one too many"), kDiskFull);
+  log_.platform().Heal();
+  EXPECT_TRUE(ComesTrue([&] { return listener.told().size() == 2; }));
+  EXPECT_EQ(listener.told().back(), ErrorCode::kOk);
+  EXPECT_OK(log_.TryAppend("goes on at once"));
+  log_->RemoveListener(&listener);
+}
+
 TEST_F(SpareTest, RotatingOnAFullDiskSaysSo) {
   OpenOnAFullDisk();
   log_.Append("x");

@@ -24,18 +24,20 @@ void PauseCpu() {
 #endif
 }
 
-// Moves the write pointer forward by the frame; false when it would pass the limit or the segment is sealed.
+// Moves the write pointer forward by the frame; false when it would pass the limit or the segment is sealed. The limit
+// is the segment's, or `known_limit`, which was read under the mutex, unless that is 0.
 //
 // Memory order: the load of limit acquires what the allocator released with it, the zeroed and touched window, so that
 // the length word at a claimed offset is 0 for everyone until its owner stores there. The compare-and-swap is seq_cst
 // for the sake of the sleeping syncer (writer_state.h); its own atomicity is all that the claim needs, for nothing is
 // published by it: readers go by the frames' length words.
-inline bool TryClaim(Segment& segment, uint64_t padded, uint32_t count, Claim* claim) {
+inline bool TryClaim(Segment& segment, uint64_t padded, uint32_t count, uint64_t known_limit, Claim* claim) {
   std::atomic<uint64_t>& pointer = segment.pointer();
   uint64_t word = pointer.load(std::memory_order_relaxed);
   for (int pause = 1;; pause = std::min(pause * 2, 64)) {
     const uint64_t offset = PointerOffset(word);
-    if (PointerSealed(word) || offset + padded > segment.limit().load(std::memory_order_acquire)) return false;
+    const uint64_t limit = known_limit != 0 ? known_limit : segment.limit().load(std::memory_order_acquire);
+    if (PointerSealed(word) || offset + padded > limit) return false;
     const uint64_t moved = word + padded / kFrameAlignment + (uint64_t{count} << 32);
     if (pointer.compare_exchange_weak(word, moved, std::memory_order_seq_cst, std::memory_order_relaxed)) {
       claim->offset = offset;
@@ -55,7 +57,7 @@ Appender::Appender(WriterState& state) : state_(state) {
 }
 
 inline bool Appender::ClaimPlace(uint64_t frame_size, uint32_t count, Claim* claim) {
-  if (TryClaim(*segment_, AlignUp(frame_size, kFrameAlignment), count, claim)) [[likely]]
+  if (TryClaim(*segment_, AlignUp(frame_size, kFrameAlignment), count, 0, claim)) [[likely]]
     return true;
   return ClaimSlowly(frame_size, count, claim);
 }
@@ -85,9 +87,11 @@ inline uint64_t Appender::Finish(const OpenFrame& frame, uint32_t crc) {
   Store(frame.at + 16, frame.word2);
   // The commit. Release: whoever loads this length with acquire sees the whole frame.
   AtomicAt<uint32_t>(frame.at).store(static_cast<uint32_t>(frame.length), std::memory_order_release);
-  // seq_cst: the second half of the handshake with a syncer that is falling asleep (writer_state.h).
-  if (segment_->limit().load(std::memory_order_seq_cst) == 0) [[unlikely]]
-    WakeSyncer();
+  // seq_cst: the second half of the handshake with whoever is falling asleep (writer_state.h). And when memory of the
+  // segment was replaced under this append, its alarm stands here: this thread has raised it itself, or a page that
+  // another thread has replaced was stored to, and then the system's change of the page lies between alarm and store.
+  if (segment_->limit().load(std::memory_order_seq_cst) <= Segment::kFailedLimit) [[unlikely]]
+    return FinishSlowly(frame.sequence);
   return frame.sequence;
 }
 
@@ -212,39 +216,52 @@ bool Appender::ClaimSlowly(uint64_t frame_size, uint32_t count, Claim* claim) {
                           std::to_string(kSegmentHeaderSize));
     return false;
   }
+  uint64_t limit = 0;
   do {
-    failure_ = Attend(padded);
+    failure_ = Attend(padded, &limit);
     if (!failure_.ok()) return false;
-  } while (!TryClaim(*segment_, padded, count, claim));
+  } while (!TryClaim(*segment_, padded, count, limit, claim));
   return true;
 }
 
-Status Appender::Attend(uint64_t padded) {
+Status Appender::Attend(uint64_t padded, uint64_t* limit) {
   std::unique_lock lock(state_.mutex);
+  state_.CheckMemory();
   if (!state_.fatal.ok()) return state_.fatal;
-  if (segment_ != state_.current) {
+  segment_ = state_.current;
+  uint64_t end = PointerOffset(segment_->pointer().load(std::memory_order_relaxed)) + padded;
+  while (end > segment_->size()) {
+    const std::shared_ptr<Segment> full = segment_;
+    SEGWAL_TRY(WaitForSpare(lock, full.get()));
+    if (state_.current == full) RotateLocked(state_);
     segment_ = state_.current;
-    return Status::Ok();
+    end = PointerOffset(segment_->pointer().load(std::memory_order_relaxed)) + padded;
   }
   Segment& segment = *segment_;
-  if (segment.attention) {
-    segment.attention = false;
+  SEGWAL_TRY(CheckDirty(end, padded));
+  if (end > segment.window_end) SEGWAL_TRY(WaitForWindow(lock, segment, end));
+  if (!segment.low_water_passed && end + WriterState::LowWater(segment) > segment.window_end) {
+    segment.low_water_passed = true;
     state_.PublishLimit(segment);
-    state_.syncer_wake.notify_one();
-    return Status::Ok();
+    state_.window_wake.notify_one();
   }
-  const uint64_t end = PointerOffset(segment.pointer().load(std::memory_order_relaxed)) + padded;
-  if (end > segment.size()) {
-    SEGWAL_TRY(WaitForSpare(lock, &segment));
-    if (state_.current.get() == &segment) RotateLocked(state_);
-    segment_ = state_.current;
-    return Status::Ok();
-  }
-  if (end > segment.window_end) return WaitForWindow(lock, segment, end);
-  segment.low_water_passed = true;
-  state_.PublishLimit(segment);
-  state_.window_wake.notify_one();
+  // Not what the segment's own word says: that stays 0 while somebody sleeps, until this frame is committed.
+  *limit = std::max(state_.ClaimLimit(segment), end);
   return Status::Ok();
+}
+
+// A frame that is alone in waiting for the disk is taken however large it is, or it could never be appended.
+Status Appender::CheckDirty(uint64_t end, uint64_t padded) {
+  if (end <= state_.DirtyLimit(*segment_)) return Status::Ok();
+  const uint64_t dirty =
+      static_cast<uint64_t>(segment_->byte_base + static_cast<int64_t>(end - padded)) - state_.durable_bytes;
+  if (dirty == 0) return Status::Ok();
+  state_.requested = std::max(state_.requested, state_.AppendedSequenceLocked());
+  state_.syncer_wake.notify_one();
+  return Status(ErrorCode::kBackpressure,
+                std::to_string(dirty) + " bytes are not durable yet, and maxDirtyBytes is " +
+                    std::to_string(state_.max_dirty_bytes) +
+                    "; nothing was written, try the append again when the disk has caught up");
 }
 
 namespace {
@@ -264,21 +281,22 @@ class StallTimer {
   uint64_t begin_;
 };
 
-Status WaitedTooLong(const char* what) {
+Status WaitedTooLong(const char* what, std::chrono::milliseconds limit) {
   return Status(ErrorCode::kBackpressure, std::string("the disk did not supply ") + what + " within " +
-                                              std::to_string(kWaitLimit.count()) +
+                                              std::to_string(limit.count()) +
                                               " ms; nothing was written, the append may be tried again");
 }
 
 }  // namespace
 
 Status Appender::WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full) {
+  const auto wait_limit = patient_ ? kWaitLimit : std::chrono::milliseconds(0);
   const auto settled = [&] {
     return state_.spare || !state_.spare_failure.ok() || !state_.fatal.ok() || state_.current.get() != full;
   };
   if (!settled()) {
     const StallTimer timer(state_);
-    if (!state_.writer_wake.wait_for(lock, kWaitLimit, settled)) return WaitedTooLong("a new segment");
+    if (!state_.writer_wake.wait_for(lock, wait_limit, settled)) return WaitedTooLong("a new segment", wait_limit);
   }
   if (!state_.fatal.ok()) return state_.fatal;
   if (state_.current.get() != full || state_.spare) return Status::Ok();
@@ -286,23 +304,28 @@ Status Appender::WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment*
 }
 
 Status Appender::WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end) {
+  const auto wait_limit = patient_ ? kWaitLimit : std::chrono::milliseconds(0);
   const StallTimer timer(state_);
   segment.wanted_end = std::max(segment.wanted_end, end);
   state_.window_wake.notify_one();
   const auto settled = [&] {
     return segment.window_end >= end || !state_.fatal.ok() || state_.current.get() != &segment;
   };
-  if (!state_.writer_wake.wait_for(lock, kWaitLimit, settled)) return WaitedTooLong("memory of the active segment");
+  if (!state_.writer_wake.wait_for(lock, wait_limit, settled)) {
+    return WaitedTooLong("memory of the active segment", wait_limit);
+  }
   return state_.fatal;
 }
 
-void Appender::WakeSyncer() {
+uint64_t Appender::FinishSlowly(uint64_t sequence) {
   const std::lock_guard lock(state_.mutex);
-  Segment& current = *state_.current;
-  if (!current.attention || !state_.fatal.ok()) return;
-  current.attention = false;
-  state_.PublishLimit(current);
-  state_.syncer_wake.notify_one();
+  if (Status lost = segment_->CheckMemory(); !lost.ok()) {
+    state_.Poison(lost);
+    failure_ = state_.fatal;
+    return 0;
+  }
+  state_.WakeSleepers();
+  return sequence;
 }
 
 void RotateLocked(WriterState& state) {
@@ -310,10 +333,13 @@ void RotateLocked(WriterState& state) {
   // From here on no claim succeeds in it: TryClaim refuses a sealed word, and its compare-and-swap fails on a changed
   // one.
   const uint64_t word = full->pointer().fetch_or(kSealedBit, std::memory_order_seq_cst);
+  // A count that was lost must not become the base of the next segment.
+  if (Status lost = full->CheckMemory(); !lost.ok()) return state.Poison(lost);
   const std::shared_ptr<Segment> fresh = std::move(state.spare);
   state.spare = nullptr;
   const uint64_t base = full->base_sequence() + PointerCount(word);
   fresh->Activate(base, state.platform.Now(), state.boot, state.pid);
+  fresh->byte_base = full->byte_base + static_cast<int64_t>(PointerOffset(word) - kSegmentHeaderSize);
   state.PublishLimit(*fresh);
   full->next = fresh;
   state.current = fresh;

@@ -23,6 +23,9 @@ class Appender {
  public:
   explicit Appender(WriterState& state);
 
+  // With false, an append that would have to wait for the disk fails at once, with kBackpressure.
+  void set_patient(bool patient) { patient_ = patient; }
+
   // The sequence of the record; 0 on failure, and then `failure()` says why. A record that was given a sequence
   // survives the death of the process. `record.key` is at most kMaxKeySize bytes.
   uint64_t Append(const RecordView& record);
@@ -38,11 +41,13 @@ class Appender {
   // Claims `padded` bytes and `count` sequence numbers in segment_; false when failure_ says why not.
   bool ClaimPlace(uint64_t frame_size, uint32_t count, Claim* claim);
   bool ClaimSlowly(uint64_t frame_size, uint32_t count, Claim* claim);
-  // One round of whatever the limit asked for; afterwards the claim is worth another try.
-  Status Attend(uint64_t padded);
+  // One round of whatever the limit asked for; afterwards the claim is worth another try, up to `limit`.
+  Status Attend(uint64_t padded, uint64_t* limit);
+  Status CheckDirty(uint64_t end, uint64_t padded);
   Status WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full);
   Status WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end);
-  void WakeSyncer();
+  // What is left to do when the limit called for attention during the append; `sequence`, or 0 when it went nowhere.
+  uint64_t FinishSlowly(uint64_t sequence);
   uint64_t Time() const;
 
   // Everything of a frame but its payload: the claim stored, the header words made.
@@ -62,10 +67,12 @@ class Appender {
 
   WriterState& state_;
   std::shared_ptr<Segment> segment_;
+  bool patient_ = true;
   Status failure_;
 };
 
-// Seals the active segment and activates the spare in its place. Requires state.mutex and a spare.
+// Seals the active segment and activates the spare in its place, or poisons the log when the write pointer turns out to
+// be lost. Requires state.mutex and a spare.
 void RotateLocked(WriterState& state);
 
 }  // namespace segwal

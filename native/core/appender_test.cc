@@ -247,12 +247,12 @@ class SleepingSyncerTest : public AppenderTest {
   // What the syncer does to be woken by the next append.
   void FallAsleep() {
     const std::lock_guard lock(parts_.state().mutex);
-    parts_.state().current->attention = true;
+    parts_.state().syncer_asleep = true;
     parts_.state().PublishLimit(*parts_.state().current);
   }
   bool Asleep() {
     const std::lock_guard lock(parts_.state().mutex);
-    return parts_.state().current->attention;
+    return parts_.state().syncer_asleep;
   }
 };
 
@@ -309,7 +309,7 @@ TEST(ManyAppendersTest, GetSequencesOfTheirOwnWithoutGapsAndInTheirOrder) {
   constexpr int kThreads = 4;
   constexpr int kRecords = 2000;
   TestLog log;
-  log.Open({.segment_size = TestLog::kSegmentSize, .sync_delay_us = 500});
+  log.Open({.segment_size = TestLog::kSegmentSize, .sync = SyncPolicy{.delay_us = 500}});
   std::vector<std::vector<Appended>> appended(kThreads);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {

@@ -146,12 +146,15 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
     const std::lock_guard lock(mutex_);
     const auto slot = SlotOf(id);
     if (slot == slots_.end()) return Gone(id);
-    if ((*view = slot->view.lock())) return Status::Ok();
+    // One that failed is of no use any more; a new look at the file says what is the matter.
+    if ((*view = slot->view.lock()) && !(*view)->failure->Happened()) return Status::Ok();
+    view->reset();
     made->identity = slot->entry.identity;
     made->index = slot->index;
     made->end = slot->entry.seal ? slot->entry.seal->end_offset : made->identity.segment_size;
     if (slot->entry.live) {
       made->data = slot->entry.live->data();
+      made->failure = slot->entry.live->failure();
       made->owner = slot->entry.live;
     }
   }
@@ -163,6 +166,7 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
     if (status.code() == ErrorCode::kNotFound) return Gone(id);
     SEGWAL_TRY(std::move(status));
     made->data = mapping->data();
+    made->failure = mapping->failure();
     made->owner = reclaimer_->Own(std::move(mapping));
   }
   *view = std::shared_ptr<const SegmentView>(std::move(made));

@@ -41,7 +41,8 @@ struct SegmentView {
   SegmentIdentity identity;
   uint32_t salt_checksum = 0;
   std::shared_ptr<SegmentIndex> index;
-  std::shared_ptr<const void> owner;  // whatever keeps `data` mapped
+  std::shared_ptr<const MappingFailure> failure;  // of the mapping; asked after the bytes were used
+  std::shared_ptr<const void> owner;              // whatever keeps `data` mapped
 };
 
 // Threads: any; it locks itself. Nothing is called while the lock is held that takes another of the log's locks.

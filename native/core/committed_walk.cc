@@ -8,6 +8,7 @@ CommittedWalk::Position CommittedWalk::Advance() {
   const std::lock_guard lock(mutex_);
   do {
     const Segment& segment = *at_.segment;
+    const Position before = at_;
     Frame frame;
     while (PeekFrame(segment.data(), at_.offset, segment.size(), &frame) == FrameState::kValid) {
       const uint64_t time = segment.identity().created_us + frame.time_us;
@@ -18,6 +19,12 @@ CommittedWalk::Position CommittedWalk::Advance() {
       at_.sequence += frame.count;
       ++at_.frames;
     }
+    // Frames in memory that had to be replaced are in no file. A frame that was committed there was seen with acquire,
+    // and its appender had stored it after the failure was told, so that is seen here.
+    if (segment.failure()->Happened()) {
+      at_ = before;
+      break;
+    }
   } while (StepToNextSegment());
   return at_;
 }
@@ -25,7 +32,7 @@ CommittedWalk::Position CommittedWalk::Advance() {
 bool CommittedWalk::StepToNextSegment() {
   Segment& segment = *at_.segment;
   // Acquire pairs with the fetch_or that seals; after it the pointer does not move, so reaching it is reaching the end.
-  const uint64_t word = segment.pointer().load(std::memory_order_acquire);
+  const uint64_t word = segment.pointer().load(std::memory_order_acquire);  // a lost one reads as 0
   if (!PointerSealed(word) || PointerOffset(word) != at_.offset) return false;
   std::shared_ptr<Segment> next;
   {

@@ -49,9 +49,31 @@ std::string ParentOf(const std::string& path) {
   return path.substr(0, root ? slash + 1 : slash);
 }
 
+Status TooNew(const std::string& path, uint32_t version) {
+  return Status(ErrorCode::kUnsupportedVersion,
+                path + " has format version " + std::to_string(version) + "; this build reads up to version " +
+                    std::to_string(kFormatVersion) + ". Open it with a newer segwal; nothing was changed");
+}
+
 ByteView AsBytes(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
 }  // namespace
+
+SectorState LoadSegmentHeader(const std::byte* page, SegmentHeader* header, uint32_t* version) {
+  header->state = LoadIdentity(page, &header->identity, version);
+  if (header->state != SectorState::kValid) {
+    constexpr uint64_t kSealEnd = kSealOffset + kSectorSize;
+    header->traces = Load<uint32_t>(page + kMarkOffset) != 0 ||
+                     (header->state == SectorState::kAbsent && FindNonZero(page, kSealOffset, kSealEnd) != kSealEnd);
+    return header->state;
+  }
+  Seal seal;
+  if (LoadSeal(page, header->identity, &seal) == SectorState::kValid) header->seal = seal;
+  header->mark = LoadMark(page, header->identity);
+  header->live = LoadLive(page);
+  header->orderly_end = LoadOrderlyEnd(page, header->identity);
+  return header->state;
+}
 
 std::string LogDirectory::SegmentName(uint64_t id) {
   char name[40];
@@ -119,6 +141,47 @@ Status LogDirectory::List(std::vector<SegmentFile>* segments, std::vector<std::s
   return Status::Ok();
 }
 
+Status LogDirectory::SegmentDamage(const LogLocation& where, const std::string& what) const {
+  std::string message = "segment " + std::to_string(where.segment) + " (" + SegmentPath(where.segment) + ")";
+  if (where.offset != 0) message += ", offset " + std::to_string(where.offset);
+  return Status::Corrupt(message + ": " + what, where);
+}
+
+Status LogDirectory::ReadFirstPage(uint64_t id, std::array<std::byte, kSegmentHeaderSize>* page) const {
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(platform_.Open(SegmentPath(id), OpenMode::kRead, &file));
+  size_t count = 0;
+  return file->Read(0, *page, &count);
+}
+
+Status LogDirectory::ReadSegmentHeader(uint64_t id, SegmentHeader* header) const {
+  alignas(8) std::array<std::byte, kSegmentHeaderSize> page{};
+  SEGWAL_TRY(ReadFirstPage(id, &page));
+  uint32_t version = 0;
+  const bool too_new = LoadSegmentHeader(page.data(), header, &version) == SectorState::kUnsupportedVersion;
+  return too_new ? TooNew(SegmentPath(id), version) : Status::Ok();
+}
+
+Status LogDirectory::JudgeIdentity(uint64_t id, const SegmentHeader& header) const {
+  const SegmentIdentity& identity = header.identity;
+  switch (header.state) {
+    case SectorState::kAbsent: return Status::Ok();
+    case SectorState::kForeign: return SegmentDamage({.segment = id}, "it is not a segment of a segwal log");
+    case SectorState::kUnsupportedVersion:
+    case SectorState::kDamaged: return SegmentDamage({.segment = id}, "its identity sector is damaged");
+    case SectorState::kValid: break;
+  }
+  if (identity.segment_id != id) {
+    return SegmentDamage({.segment = id, .first_sequence = identity.base_sequence},
+                         "it holds segment " + std::to_string(identity.segment_id) + ", so it was copied or renamed");
+  }
+  if (identity.segment_size < kMinSegmentSize || identity.segment_size > kMaxSegmentSize ||
+      identity.segment_size % kSegmentSizeStep != 0 || identity.base_sequence == 0) {
+    return SegmentDamage({.segment = id}, "its identity makes no sense");
+  }
+  return Status::Ok();
+}
+
 Status LogDirectory::ReadMeta(SectorState* state, LogMeta* meta) const {
   *state = SectorState::kAbsent;
   std::unique_ptr<File> file;
@@ -130,12 +193,7 @@ Status LogDirectory::ReadMeta(SectorState* state, LogMeta* meta) const {
   SEGWAL_TRY(file->Read(0, sector, &count));
   uint32_t version = 0;
   *state = count == kSectorSize ? DecodeMeta(sector.data(), meta, &version) : SectorState::kDamaged;
-  if (*state == SectorState::kUnsupportedVersion) {
-    return Status(ErrorCode::kUnsupportedVersion,
-                  MetaPath() + " has format version " + std::to_string(version) + "; this build reads up to version " +
-                      std::to_string(kFormatVersion) + ". Open it with a newer segwal; nothing was changed");
-  }
-  return Status::Ok();
+  return *state == SectorState::kUnsupportedVersion ? TooNew(MetaPath(), version) : Status::Ok();
 }
 
 Status LogDirectory::WriteMeta(const LogMeta& meta) const {
@@ -152,6 +210,25 @@ Status LogDirectory::QuarantineSegment(uint64_t id, const std::string& why) cons
   SEGWAL_TRY(platform_.Rename(SegmentPath(id), QuarantinePath() + "/" + name));
   SEGWAL_TRY(platform_.SyncDirectory(QuarantinePath()));
   return platform_.SyncDirectory(SegmentsPath());
+}
+
+Status LogDirectory::QuarantineCopy(uint64_t id, const std::string& why) const {
+  std::unique_ptr<File> from;
+  SEGWAL_TRY(platform_.Open(SegmentPath(id), OpenMode::kRead, &from));
+  const std::string name = QuarantineName(id, ".log");
+  SEGWAL_TRY(WriteNote(name, why));
+  std::unique_ptr<File> to;
+  SEGWAL_TRY(platform_.Open(QuarantinePath() + "/" + name, OpenMode::kCreate, &to));
+  std::vector<std::byte> chunk(size_t{1} << 20);
+  for (uint64_t offset = 0;;) {
+    size_t count = 0;
+    SEGWAL_TRY(from->Read(offset, chunk, &count));
+    if (count == 0) break;
+    SEGWAL_TRY(to->Write(offset, {chunk.data(), count}));
+    offset += count;
+  }
+  SEGWAL_TRY(to->Sync());
+  return platform_.SyncDirectory(QuarantinePath());
 }
 
 Status LogDirectory::QuarantineBytes(uint64_t id, uint64_t offset, ByteView bytes, const std::string& why) const {

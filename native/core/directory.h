@@ -23,6 +23,20 @@ struct LogMeta {
   uint64_t durable_sequence = 0;
 };
 
+// The first page of a segment file. Nothing of it is believed that its checksums do not vouch for.
+struct SegmentHeader {
+  SectorState state = SectorState::kAbsent;  // of the identity; what follows is read only when that is valid
+  SegmentIdentity identity;
+  std::optional<Seal> seal;
+  LiveState live;
+  uint64_t mark = 0;
+  uint64_t orderly_end = 0;
+  bool traces = false;  // without an identity, yet sealed or marked: it must have had one
+};
+
+// The state of the identity; `version`, when not null, receives the version found.
+SectorState LoadSegmentHeader(const std::byte* page, SegmentHeader* header, uint32_t* version = nullptr);
+
 class LogDirectory {
  public:
   LogDirectory(Platform& platform, std::string root) : platform_(platform), root_(std::move(root)) {}
@@ -32,6 +46,7 @@ class LogDirectory {
   std::string MetadataPath() const { return root_ + "/metadata"; }
   std::string MetaPath() const { return MetadataPath() + "/wal.meta"; }
   std::string SegmentsPath() const { return root_ + "/segments"; }
+  std::string StandInPath() const { return MetadataPath() + "/stand-in.tmp"; }  // a segment that is being made
   std::string SegmentPath(uint64_t id) const { return SegmentsPath() + "/" + SegmentName(id); }
   std::string QuarantinePath() const { return root_ + "/quarantine"; }
 
@@ -52,6 +67,16 @@ class LogDirectory {
   // Segment files by id; names that are not of this log's making go to `strays`, relative to the root.
   Status List(std::vector<SegmentFile>* segments, std::vector<std::string>* strays) const;
 
+  // What is wrong at a place of a segment, with the file's name.
+  Status SegmentDamage(const LogLocation& where, const std::string& what) const;
+  // Zeros stand for what the file does not have of its first page.
+  Status ReadFirstPage(uint64_t id, std::array<std::byte, kSegmentHeaderSize>* page) const;
+  // Reads the first page of a segment file. What it means is for the caller to judge, except that kUnsupportedVersion
+  // comes with the version in the Status.
+  Status ReadSegmentHeader(uint64_t id, SegmentHeader* header) const;
+  // kCorrupt unless the header is that of segment `id`, or was never written.
+  Status JudgeIdentity(uint64_t id, const SegmentHeader& header) const;
+
   // kAbsent, kDamaged and kForeign are for the caller to judge; kUnsupportedVersion comes with the version in the
   // Status.
   Status ReadMeta(SectorState* state, LogMeta* meta) const;
@@ -59,6 +84,8 @@ class LogDirectory {
 
   // Moves a segment file that nobody maps into quarantine/, with a note why; durable when it returns.
   Status QuarantineSegment(uint64_t id, const std::string& why) const;
+  // Keeps a copy of a whole segment file, likewise.
+  Status QuarantineCopy(uint64_t id, const std::string& why) const;
   // Keeps a copy of bytes that are about to be dropped in quarantine/, with a note why; durable when it returns.
   Status QuarantineBytes(uint64_t id, uint64_t offset, ByteView bytes, const std::string& why) const;
 

@@ -63,6 +63,33 @@ SectorState LoadIdentity(const std::byte* header, SegmentIdentity* identity, uin
   return SectorState::kValid;
 }
 
+bool RepairIdentity(std::byte* sector, const LogId& log_id, uint64_t segment_id, uint64_t segment_size) {
+  const auto try_it = [&](const std::byte* repaired) {
+    SegmentIdentity identity;
+    if (LoadIdentity(repaired, &identity) != SectorState::kValid || identity.log_id != log_id ||
+        identity.segment_id != segment_id || identity.segment_size != segment_size) {
+      return false;
+    }
+    std::memcpy(sector, repaired, kSectorSize);
+    return true;
+  };
+  alignas(8) std::array<std::byte, kSectorSize> copy;
+  std::memcpy(copy.data(), sector, kSectorSize);
+  for (size_t bit = 0; bit < 8 * kSectorSize; ++bit) {
+    const auto mask = std::byte{1} << (bit % 8);
+    copy[bit / 8] ^= mask;
+    if (try_it(copy.data())) return true;
+    copy[bit / 8] ^= mask;
+  }
+  Store(copy.data(), kMagic);
+  Store(copy.data() + 8, kFormatVersion);
+  Store(copy.data() + 12, uint32_t{0});
+  std::copy(log_id.begin(), log_id.end(), copy.begin() + 16);
+  Store(copy.data() + 32, segment_id);
+  Store(copy.data() + 56, segment_size);
+  return try_it(copy.data());
+}
+
 void StoreSeal(std::byte* header, const SegmentIdentity& identity, const Seal& seal) {
   std::byte sector[kSectorSize] = {};
   Store(sector, identity.salt);
@@ -179,6 +206,7 @@ bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt
 }
 
 bool FrameShapeHolds(const Frame& frame) {
+  if (uint64_t{frame.index} + frame.count > kMaxSequenceCount) return false;
   if (frame.filler()) return !frame.batch() && frame.count >= 1;
   if (!frame.batch()) {
     if ((frame.flags & kFlagKey) == 0) return true;

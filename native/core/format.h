@@ -100,6 +100,10 @@ void StoreIdentity(std::byte* header, const SegmentIdentity& identity);
 // `version`, when not null, receives the version found, for the message about an unsupported one.
 SectorState LoadIdentity(const std::byte* header, SegmentIdentity* identity, uint32_t* version = nullptr);
 
+// Puts a damaged identity sector right: with what the caller knows of it, or with any one of its bits turned. False,
+// and it is left alone, unless its CRC proves that it is right then.
+bool RepairIdentity(std::byte* sector, const LogId& log_id, uint64_t segment_id, uint64_t segment_size);
+
 struct Seal {
   uint64_t end_offset = 0;
   uint64_t record_count = 0;
@@ -134,6 +138,8 @@ constexpr uint64_t MakePointer(uint64_t offset, uint64_t count) { return offset 
 constexpr uint64_t PointerOffset(uint64_t word) { return (word & 0xffff'ffffu) * kFrameAlignment; }
 constexpr uint64_t PointerCount(uint64_t word) { return (word & ~kSealedBit) >> 32; }
 constexpr bool PointerSealed(uint64_t word) { return (word & kSealedBit) != 0; }
+// Sequence numbers that one segment can have.
+inline constexpr uint64_t kMaxSequenceCount = (uint64_t{1} << 31) - 1;
 static_assert(PointerOffset(MakePointer(kMaxSegmentSize, 7)) == kMaxSegmentSize);
 static_assert(kMaxSegmentSize / kBatchRecordHeaderSize < uint64_t{1} << 31, "any record count fits");
 

@@ -16,6 +16,7 @@ Status Log::Open(Platform& platform, const std::string& directory, const LogOpti
   }
   auto opened = std::make_shared<WritableLog>(platform, std::move(layout), options);
   SEGWAL_TRY(opened->OpenAndRecover());
+  opened->Start();
   *log = std::move(opened);
   return Status::Ok();
 }

@@ -19,9 +19,10 @@
 namespace segwal {
 
 class Appender;
+class AppendListener;
 class Reader;
 
-// Told of progress from the syncer's thread; must not block, and must not call back into the log.
+// Told of progress from the log's threads; must not block, and must not call back into the log.
 class DurabilityListener {
  public:
   virtual ~DurabilityListener() = default;
@@ -29,6 +30,16 @@ class DurabilityListener {
   virtual void OnDurable(uint64_t watermark) = 0;
   // The log is poisoned: nothing more will become durable. Called once.
   virtual void OnPoisoned(const Status& cause) = 0;
+  // kDiskFull: there is no room for the next segment, and appends will fail when the active one is full. Ok, later:
+  // there is room again. In turns, each once.
+  virtual void OnRoom(const Status& status) { static_cast<void>(status); }
+};
+
+// What became of waiting for the next append.
+enum class FollowOutcome {
+  kReady,    // there is one already
+  kWaiting,  // the listener will be called, once
+  kEnded,    // none will ever come: the log is poisoned or closed
 };
 
 // Threads: every method may be called from any thread, except that Close must not run beside an append.
@@ -44,6 +55,8 @@ class Log {
   virtual uint64_t segment_size() const = 0;
   virtual bool read_only() const = 0;
   virtual const RecoveryReport& recovery() const = 0;
+  // What the log was opened with; whatever was left out is filled in.
+  virtual const LogOptions& options() const = 0;
   // Bytes of the largest frame that fits into a segment.
   virtual uint64_t max_frame_size() const = 0;
 
@@ -62,10 +75,18 @@ class Log {
   // Asks for a sync that covers `sequence`; listeners hear of it. Returns at once. Fails when the log is poisoned or
   // closed: listeners hear nothing then.
   virtual Status RequestDurable(uint64_t sequence) = 0;
+  // The same in the time that the policy of the log allows: with the next background sync, or at once when so many
+  // records or bytes wait that the policy says so.
+  virtual Status ExpectDurable(uint64_t sequence) = 0;
   // Blocks until `sequence` (at most last_sequence()) is durable, or the log is poisoned or closed.
   virtual Status WaitDurable(uint64_t sequence) = 0;
   virtual void AddListener(DurabilityListener* listener) = 0;
   virtual void RemoveListener(DurabilityListener* listener) = 0;  // when it returns, the listener is not called again
+
+  // Waits for a record behind `sequence` to be committed. The listener (writer_state.h) is told from the thread that
+  // commits it, or, in a read-only log, from one that looks for it. One wait of a listener at a time.
+  virtual FollowOutcome FollowAppends(uint64_t sequence, AppendListener* listener) = 0;
+  virtual void StopFollowing(AppendListener* listener) = 0;  // when it returns, the listener is not called any more
 
   // Goes on in the next segment, and seals the active one unless it is empty; it is durable then. Blocks for the disk.
   virtual Status Rotate() = 0;
@@ -78,7 +99,7 @@ class Log {
   // kTruncated when `filter.segment` names one that is gone, kNotFound when there never was such a segment.
   virtual Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) = 0;
   // Reads every frame of every segment and compares with seals and meta. `cancelled` is asked now and then.
-  virtual Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) = 0;
+  virtual Status Verify(const VerifyOptions& options, VerifyReport* report) = 0;
 
   // Makes everything durable, stops the threads, unmaps, unlocks. Idempotent. The log is closed whatever it returns.
   virtual Status Close() = 0;

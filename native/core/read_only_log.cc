@@ -26,7 +26,10 @@ ReadOnlyLog::~ReadOnlyLog() { Abandon(); }
 Status ReadOnlyLog::OpenAndLook(const LogOptions& options) {
   // The writer may delete segments between our listing and our opening of them. Then look again.
   Status status = Look(options);
-  for (int again = 0; again < 100 && status.code() == ErrorCode::kNotFound && LogIsThere(); ++again) {
+  const auto gone = [&status] {
+    return status.code() == ErrorCode::kNotFound || status.code() == ErrorCode::kTruncated;
+  };
+  for (int again = 0; again < 100 && gone() && LogIsThere(); ++again) {
     catalog_.Clear();
     status = Look(options);
   }
@@ -41,6 +44,7 @@ bool ReadOnlyLog::LogIsThere() const {
 
 Status ReadOnlyLog::Look(const LogOptions& options) {
   const uint64_t started = platform_.Monotonic();
+  options_ = options;
   SEGWAL_TRY(directory_.Exists());
   SectorState meta_state = SectorState::kAbsent;
   LogMeta meta;
@@ -52,13 +56,23 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
     std::erase_if(files, [&meta](const auto& file) { return file.id < meta.first_segment; });
   }
   const std::lock_guard lock(mutex_);
-  Header first;
+  SegmentHeader first;
   if (!files.empty()) SEGWAL_TRY(ReadHeader(files.front().id, &first));
   const bool meta_there = meta_state == SectorState::kValid;
   if (first.state != SectorState::kValid || (meta_there && first.identity.segment_id != meta.first_segment)) {
     if (meta_state == SectorState::kAbsent) return Status(ErrorCode::kNotFound, directory_.root() + " holds no log");
+    // Unless the writer has truncated the log since we read wal.meta: then it is to be looked at again.
+    LogMeta now;
+    if (directory_.ReadMeta(&meta_state, &now).ok() && meta_state == SectorState::kValid &&
+        now.first_segment != meta.first_segment) {
+      return Status(ErrorCode::kTruncated, "the log was truncated while it was opened");
+    }
     return Status::Corrupt(directory_.SegmentsPath() + " does not hold the first segment of the log",
                            {.segment = meta.first_segment, .first_sequence = meta_there ? meta.first_sequence : 0});
+  }
+  if (meta_there && meta.log_id != first.identity.log_id) {
+    return Status::Corrupt(directory_.MetaPath() + " and the segments are of different logs",
+                           {.segment = meta.first_segment, .first_sequence = meta.first_sequence});
   }
   SEGWAL_TRY(Adopt(first));
   if (options.segment_size != 0 && options.segment_size != segment_size_) {
@@ -66,8 +80,9 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
                                                        " bytes, but segmentSize asks for " +
                                                        std::to_string(options.segment_size));
   }
-  SEGWAL_TRY(Refresh());
-  SEGWAL_TRY(LookBehindTheEnd(files));
+  SEGWAL_TRY(Follow());
+  SEGWAL_TRY(LookBehindTheEnd(files));  // names a segment that is missing in the middle better than the end does
+  SEGWAL_TRY(CheckDurableEnd());
   report_.clean = tail_ != nullptr && LoadOrderlyEnd(tail_->data, tail_->identity) == end_.offset;
   report_.segments = catalog_.size();
   report_.records = end_.sequence + 1 - FirstSequence();
@@ -86,8 +101,17 @@ Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile
   for (const LogDirectory::SegmentFile& file : files) {
     if (file.id <= end_.segment) continue;
     successor |= file.id == end_.segment + 1;
-    Header header;
+    SegmentHeader header;
     SEGWAL_TRY(ReadHeader(file.id, &header));
+    // Twice, for a live writer may have put it into use while it was read.
+    if (header.traces) {
+      header = {};
+      SEGWAL_TRY(ReadHeader(file.id, &header));
+    }
+    if (header.traces) {
+      return directory_.SegmentDamage({.segment = file.id, .first_sequence = end_.sequence + 1},
+                                      "its identity was erased");
+    }
     if (header.state != SectorState::kValid) continue;  // allocated ahead
     if (!successor || sealed || header.identity.log_id != log_id_) {
       return Status::Corrupt("segment " + std::to_string(end_.segment + 1) + " is missing or does not follow segment " +
@@ -107,35 +131,12 @@ Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile
   return Status::Ok();
 }
 
-Status ReadOnlyLog::ReadHeader(uint64_t id, Header* header) const {
-  std::unique_ptr<File> file;
-  const std::string path = directory_.SegmentPath(id);
-  SEGWAL_TRY(platform_.Open(path, OpenMode::kRead, &file));
-  SEGWAL_TRY(file->Size(&header->file_size));
-  alignas(8) std::array<std::byte, kSegmentHeaderSize> bytes{};
-  size_t count = 0;
-  SEGWAL_TRY(file->Read(0, bytes, &count));
-  uint32_t version = 0;
-  header->state = LoadIdentity(bytes.data(), &header->identity, &version);
-  switch (header->state) {
-    case SectorState::kAbsent: return Status::Ok();
-    case SectorState::kUnsupportedVersion:
-      return Status(ErrorCode::kUnsupportedVersion, path + " has format version " + std::to_string(version) +
-                                                        "; this build reads up to version " +
-                                                        std::to_string(kFormatVersion));
-    case SectorState::kForeign:
-    case SectorState::kDamaged: return Status::Corrupt(path + ": its identity sector is damaged", {.segment = id});
-    case SectorState::kValid: break;
-  }
-  if (header->identity.segment_id != id) {
-    return Status::Corrupt(path + ": it holds segment " + std::to_string(header->identity.segment_id), {.segment = id});
-  }
-  Seal seal;
-  if (LoadSeal(bytes.data(), header->identity, &seal) == SectorState::kValid) header->seal = seal;
-  return Status::Ok();
+Status ReadOnlyLog::ReadHeader(uint64_t id, SegmentHeader* header) const {
+  SEGWAL_TRY(directory_.ReadSegmentHeader(id, header));
+  return directory_.JudgeIdentity(id, *header);
 }
 
-Status ReadOnlyLog::Adopt(const Header& header) {
+Status ReadOnlyLog::Adopt(const SegmentHeader& header) {
   const SegmentIdentity& identity = header.identity;
   if (catalog_.size() == 0) {
     log_id_ = identity.log_id;
@@ -156,6 +157,27 @@ Status ReadOnlyLog::Adopt(const Header& header) {
 }
 
 Status ReadOnlyLog::Refresh() {
+  refreshed_ns_ = platform_.Monotonic();
+  SEGWAL_TRY(Follow());
+  return CheckDurableEnd();
+}
+
+// A log that was closed in order may have lost its last segment since, and then no segment says so. A live writer is no
+// excuse: it notes in wal.meta only what stands in the segments already, and truncateBefore takes nothing from the end.
+Status ReadOnlyLog::CheckDurableEnd() {
+  if (end_.sequence >= closed_at_) {
+    durable_ = std::max(durable_, closed_at_);
+    return Status::Ok();
+  }
+  return directory_.SegmentDamage(
+      {.segment = end_.segment,
+       .offset = end_.offset,
+       .first_sequence = end_.sequence + 1,
+       .last_sequence = closed_at_},
+      "the log ends here, but it had been closed with records up to " + std::to_string(closed_at_) + ", all durable");
+}
+
+Status ReadOnlyLog::Follow() {
   SEGWAL_TRY(DropTruncated());
   while (true) {
     const std::optional<Catalog::Entry> last = catalog_.Find(end_.segment);
@@ -180,6 +202,10 @@ Status ReadOnlyLog::Refresh() {
         end_.sequence += frame.count;
         durable_ = std::max(durable_, DecodeSynced(frame.synced, last->base_sequence()));
       }
+      if (tail_->failure->Happened()) {
+        tail_ = nullptr;  // the next look maps the file anew, and finds out more
+        return MemoryFailed(end_.segment);
+      }
       if (mark > end_.sequence) {
         return Status::Corrupt("segment " + std::to_string(end_.segment) + ", offset " + std::to_string(end_.offset) +
                                    ": records up to " + std::to_string(mark) + " had been made durable, and record " +
@@ -191,8 +217,10 @@ Status ReadOnlyLog::Refresh() {
       }
       durable_ = std::max(durable_, mark);
     }
-    Header next;
-    if (!ReachedSuccessor(&next)) return Status::Ok();
+    SegmentHeader next;
+    bool reached = false;
+    SEGWAL_TRY(ReachedSuccessor(&next, &reached));
+    if (!reached) return Status::Ok();
     if (!last->seal) {
       catalog_.MarkSealed(end_.segment, {.end_offset = end_.offset,
                                          .record_count = end_.sequence + 1 - last->base_sequence(),
@@ -204,21 +232,27 @@ Status ReadOnlyLog::Refresh() {
   }
 }
 
-bool ReadOnlyLog::ReachedSuccessor(Header* next) const {
-  if (!ReadHeader(end_.segment + 1, next).ok() || next->state != SectorState::kValid) return false;
-  return next->identity.base_sequence == end_.sequence + 1 && next->identity.log_id == log_id_;
+Status ReadOnlyLog::ReachedSuccessor(SegmentHeader* next, bool* reached) const {
+  const Status status = ReadHeader(end_.segment + 1, next);
+  if (status.code() == ErrorCode::kIo) return status;  // says nothing about what is there
+  *reached = status.ok() && next->state == SectorState::kValid && next->identity.base_sequence == end_.sequence + 1 &&
+             next->identity.log_id == log_id_;
+  return Status::Ok();
 }
 
 Status ReadOnlyLog::DropTruncated() {
   SectorState state = SectorState::kAbsent;
   LogMeta meta;
-  if (!directory_.ReadMeta(&state, &meta).ok() || state != SectorState::kValid) return Status::Ok();
+  if (!directory_.ReadMeta(&state, &meta).ok() || state != SectorState::kValid || meta.log_id != log_id_) {
+    return Status::Ok();
+  }
+  closed_at_ = meta.durable_sequence;
   if (meta.first_segment <= end_.segment) {
     catalog_.RemoveBefore(meta.first_segment);
     return Status::Ok();
   }
   // Everything that was known is gone: go on with the first segment that is kept.
-  Header first;
+  SegmentHeader first;
   SEGWAL_TRY(ReadHeader(meta.first_segment, &first));
   if (first.state != SectorState::kValid || first.identity.log_id != log_id_) {
     return Status(ErrorCode::kTruncated, "the log was truncated past what this reader knew of it");
@@ -253,6 +287,7 @@ uint64_t ReadOnlyLog::durable_sequence() {
 }
 
 Status ReadOnlyLog::RequestDurable(uint64_t) { return ReadOnly("making records durable"); }
+Status ReadOnlyLog::ExpectDurable(uint64_t) { return ReadOnly("making records durable"); }
 Status ReadOnlyLog::WaitDurable(uint64_t) { return ReadOnly("making records durable"); }
 Status ReadOnlyLog::Rotate() { return ReadOnly("rotating"); }
 Status ReadOnlyLog::TruncateBefore(uint64_t) { return ReadOnly("truncating"); }
@@ -280,11 +315,82 @@ Status ReadOnlyLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>*
   return Reader::Make(catalog_, FirstSequence(), end_.sequence, filter, reader);
 }
 
-Status ReadOnlyLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
-  return VerifyCatalog(platform_, catalog_, last_sequence(), durable_sequence(), cancelled, report);
+Status ReadOnlyLog::Verify(const VerifyOptions& options, VerifyReport* report) {
+  uint64_t last = 0;
+  uint64_t durable = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    SEGWAL_TRY(Refresh());
+    last = end_.sequence;
+    durable = durable_;
+  }
+  return VerifyCatalog(platform_, catalog_, last, durable, options, report);
+}
+
+FollowOutcome ReadOnlyLog::FollowAppends(uint64_t sequence, AppendListener* listener) {
+  if (last_sequence() > sequence) return FollowOutcome::kReady;
+  const std::lock_guard lock(follow_mutex_);
+  if (follow_stop_) return FollowOutcome::kEnded;
+  followers_.push_back({sequence, listener});
+  if (!follow_thread_.joinable()) follow_thread_ = std::thread([this] { LookForMore(); });
+  follow_wake_.notify_one();
+  return FollowOutcome::kWaiting;
+}
+
+void ReadOnlyLog::StopFollowing(AppendListener* listener) {
+  const std::lock_guard lock(follow_mutex_);
+  std::erase_if(followers_, [listener](const Follower& follower) { return follower.listener == listener; });
+}
+
+// Looks often where records have just come, and less and less so where none do. A look costs a load from the mapped
+// segment; only now and then one that asks the file system for the next segment.
+void ReadOnlyLog::LookForMore() {
+  constexpr std::chrono::microseconds kShortest{20};
+  constexpr std::chrono::microseconds kLongest{5000};
+  constexpr int kLooksPerDelay = 500;
+  std::chrono::microseconds delay = kShortest;
+  int looks = 0;
+  std::unique_lock lock(follow_mutex_);
+  while (!follow_stop_) {
+    if (followers_.empty()) {
+      follow_wake_.wait(lock);
+      continue;
+    }
+    const uint64_t last = LastSequenceNow();
+    const auto ready = [last](const Follower& follower) { return follower.sequence < last; };
+    if (std::ranges::any_of(followers_, ready)) {
+      delay = kShortest;
+      looks = 0;
+      for (const Follower& follower : followers_) {
+        if (ready(follower)) follower.listener->OnAppended();
+      }
+      std::erase_if(followers_, ready);
+      continue;
+    }
+    if (++looks % kLooksPerDelay == 0) delay = std::min(delay * 2, kLongest);
+    follow_wake_.wait_for(lock, delay);
+  }
+}
+
+// The same as last_sequence(), but it only asks the file system when there is a sign of something new, or when it has
+// not asked for a while.
+uint64_t ReadOnlyLog::LastSequenceNow() {
+  constexpr uint64_t kLookAnyway = 20'000'000;
+  const std::lock_guard lock(mutex_);
+  const bool sign = tail_ && (PointerSealed(LoadLive(tail_->data).pointer) ||
+                              (end_.offset < tail_->end && Load<uint32_t>(tail_->data + end_.offset) != 0));
+  if (sign || platform_.Monotonic() - refreshed_ns_ > kLookAnyway) static_cast<void>(Refresh());
+  return end_.sequence;
 }
 
 Status ReadOnlyLog::Close() {
+  {
+    const std::lock_guard lock(follow_mutex_);
+    follow_stop_ = true;
+    for (const Follower& follower : std::exchange(followers_, {})) follower.listener->OnAppended();
+  }
+  follow_wake_.notify_one();
+  if (follow_thread_.joinable()) follow_thread_.join();
   const std::lock_guard lock(mutex_);
   tail_ = nullptr;
   catalog_.Clear();

@@ -2,8 +2,11 @@
 // recovers nothing: it sees the longest valid prefix, and more of it whenever it looks again.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 #include "core/catalog.h"
 #include "core/log.h"
@@ -21,6 +24,7 @@ class ReadOnlyLog final : public Log {
   uint64_t segment_size() const override { return segment_size_; }
   bool read_only() const override { return true; }
   const RecoveryReport& recovery() const override { return report_; }
+  const LogOptions& options() const override { return options_; }
   uint64_t max_frame_size() const override { return segment_size_ - kSegmentHeaderSize; }
   std::unique_ptr<Appender> NewAppender() override;
   uint64_t first_sequence() override;
@@ -28,7 +32,10 @@ class ReadOnlyLog final : public Log {
   uint64_t durable_sequence() override;  // as far as marks, seals and frames prove it
   uint64_t appended_sequence() override { return last_sequence(); }
   Status RequestDurable(uint64_t sequence) override;
+  Status ExpectDurable(uint64_t sequence) override;
   Status WaitDurable(uint64_t sequence) override;
+  FollowOutcome FollowAppends(uint64_t sequence, AppendListener* listener) override;
+  void StopFollowing(AppendListener* listener) override;
   void AddListener(DurabilityListener*) override {}
   void RemoveListener(DurabilityListener*) override {}
   Status Rotate() override;
@@ -36,27 +43,25 @@ class ReadOnlyLog final : public Log {
   std::vector<SegmentInfo> Segments() override;
   LogStats Stats() override;
   Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
-  Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) override;
+  Status Verify(const VerifyOptions& options, VerifyReport* report) override;
   Status Close() override;
   void Abandon() override { static_cast<void>(Close()); }
 
  private:
-  struct Header {
-    SectorState state = SectorState::kAbsent;
-    SegmentIdentity identity;
-    std::optional<Seal> seal;
-    uint64_t file_size = 0;
-  };
-  Status ReadHeader(uint64_t id, Header* header) const;
+  // The header of a segment that is there or still a spare; anything else is kCorrupt.
+  Status ReadHeader(uint64_t id, SegmentHeader* header) const;
   bool LogIsThere() const;
   Status Look(const LogOptions& options);
 
   // The methods below require mutex_.
-  Status Adopt(const Header& header);
+  Status Adopt(const SegmentHeader& header);
   // Looks for what was appended, rotated and truncated since the last look.
   Status Refresh();
+  Status Follow();
+  // That the log reaches as far as it did when it was closed in order.
+  Status CheckDurableEnd();
   Status DropTruncated();
-  bool ReachedSuccessor(Header* next) const;
+  Status ReachedSuccessor(SegmentHeader* next, bool* reached) const;
   uint64_t FirstSequence() const;
   Status LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files);
 
@@ -65,6 +70,7 @@ class ReadOnlyLog final : public Log {
   const std::shared_ptr<Reclaimer> reclaimer_;
   Catalog catalog_;
   RecoveryReport report_;
+  LogOptions options_;
   uint64_t segment_size_ = 0;
 
   std::mutex mutex_;
@@ -73,6 +79,23 @@ class ReadOnlyLog final : public Log {
   std::shared_ptr<const SegmentView> tail_;
   Catalog::End end_;
   uint64_t durable_ = 0;
+  // What wal.meta said of it, before the last look at the segments: whatever it speaks of was in them by then.
+  uint64_t closed_at_ = 0;
+
+  // Whoever waits for more, and the thread that looks for it while somebody does. The writer is another process and
+  // must not be disturbed, so that nothing but looking is left.
+  void LookForMore();
+  uint64_t LastSequenceNow();
+  std::mutex follow_mutex_;  // taken before mutex_
+  std::condition_variable follow_wake_;
+  std::thread follow_thread_;
+  struct Follower {
+    uint64_t sequence;
+    AppendListener* listener;
+  };
+  std::vector<Follower> followers_;
+  bool follow_stop_ = false;
+  uint64_t refreshed_ns_ = 0;  // guarded by mutex_; when Refresh was last called
 };
 
 }  // namespace segwal

@@ -101,7 +101,7 @@ TEST_F(ReadOnlyLogTest, IsNotLeftBehindWhenEverythingThatItKnewIsTruncated) {
 }
 
 TEST_F(ReadOnlyLogTest, FollowsAWriterThatNeverStops) {
-  log_.Open({.segment_size = TestLog::kSegmentSize, .sync_delay_us = 200});
+  log_.Open({.segment_size = TestLog::kSegmentSize, .sync = SyncPolicy{.delay_us = 200}});
   Follow();
   std::thread writer([&] {
     for (uint64_t i = 1; i <= 3000; ++i) log_.Append(std::to_string(i) + std::string(i % 400, '.'));
@@ -177,6 +177,96 @@ TEST_F(ReadOnlyLogTest, TellsWhenADurableRecordCannotBeRead) {
   EXPECT_EQ(status.location().last_sequence, 5u);
 }
 
+TEST_F(ReadOnlyLogTest, TellsWhenTheLastSegmentOfAClosedLogIsLost) {
+  log_.Open();
+  log_.AppendQuarters(1, 10);
+  log_.Close();
+  std::filesystem::remove(log_.SegmentPath(3));
+  const Status status = TryFollow();
+  EXPECT_CODE(status, kCorrupt);
+  EXPECT_EQ(status.location().segment, 2u);
+  EXPECT_EQ(status.location().first_sequence, 9u);
+  EXPECT_EQ(status.location().last_sequence, 10u);
+}
+
+TEST_F(ReadOnlyLogTest, TellsWhenTheLastSegmentOfAClosedLogIsLostBelowIt) {
+  log_.Open();
+  log_.AppendQuarters(1, 10);
+  log_.Close();
+  Follow();
+  LogMeta meta;
+  SectorState state = SectorState::kAbsent;
+  ASSERT_OK(log_.layout().ReadMeta(&state, &meta));
+  EXPECT_EQ(meta.durable_sequence, 10u);
+  meta.durable_sequence = 11;
+  ASSERT_OK(log_.layout().WriteMeta(meta));
+  std::unique_ptr<Reader> reader;
+  EXPECT_CODE(follower_->NewReader({}, &reader), kCorrupt);
+  VerifyReport report;
+  EXPECT_CODE(follower_->Verify({}, &report), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, TellsWhenTheIdentityOfTheLastSegmentWasErased) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Sync();
+  log_.Kill();
+  log_.Edit(2, [](SegmentFile& segment) { segment.EraseIdentity(); });
+  EXPECT_CODE(TryFollow(), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, TellsWhenWalMetaIsOfAnotherLog) {
+  log_.Open();
+  log_.AppendQuarters(1, 6);
+  log_.Close();
+  TestLog other;
+  other.Open();
+  other.Close();
+  WriteFile(log_.layout().MetaPath(), ReadFile(other.layout().MetaPath()));
+  EXPECT_CODE(TryFollow(), kCorrupt);
+}
+
+TEST_F(ReadOnlyLogTest, IsNotMisledByAWriterThatClosesAndTruncates) {
+  log_.Open();
+  log_.AppendQuarters(1, 10);
+  log_.Close();
+  Follow();
+  for (uint64_t round = 0; round < 5; ++round) {
+    log_.Open();
+    log_.AppendQuarters(11 + 4 * round, 14 + 4 * round);
+    ASSERT_OK(log_->TruncateBefore(8 + 4 * round));
+    log_.Close();
+    EXPECT_EQ(follower_->durable_sequence(), 14 + 4 * round);
+    std::unique_ptr<Reader> reader;
+    EXPECT_OK(follower_->NewReader({}, &reader));
+    EXPECT_OK(TryFollow());
+  }
+}
+
+TEST_F(ReadOnlyLogTest, CanBeOpenedWhileAWriterClosesAndOpens) {
+  log_.Open();
+  log_.AppendQuarters(1, 2);
+  log_.Close();
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (uint64_t sequence = 3; sequence <= 122; sequence += 3) {
+      log_.Open();
+      log_.AppendQuarters(sequence, sequence + 2);
+      if (sequence > 20) {
+        EXPECT_OK(log_->TruncateBefore(sequence - 10));
+      }
+      log_.Close();
+    }
+    done = true;
+  });
+  while (!done) {
+    ASSERT_OK(TryFollow());
+    std::unique_ptr<Reader> reader;
+    EXPECT_OK(follower_->NewReader({}, &reader));
+  }
+  writer.join();
+}
+
 TEST_F(ReadOnlyLogTest, RefusesSegmentsOfANewerVersionAndOfAnotherLog) {
   log_.Open();
   log_.AppendQuarters(1, 6);
@@ -205,7 +295,7 @@ TEST_F(ReadOnlyLogTest, VerifiesWhatItSees) {
   log_.AppendQuarters(1, 6);
   Follow();
   VerifyReport report;
-  EXPECT_OK(follower_->Verify([] { return false; }, &report));
+  EXPECT_OK(follower_->Verify({}, &report));
   EXPECT_TRUE(report.ok);
   EXPECT_EQ(report.records, 6u);
 }

@@ -5,11 +5,16 @@
 
 namespace segwal {
 
-Reader::Reader(Catalog& catalog, const ReadFilter& filter)
-    : catalog_(catalog), filter_(filter), remaining_(filter.limit), next_(filter.reverse ? filter.to : filter.from) {}
+Reader::Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to)
+    : catalog_(catalog),
+      filter_(filter),
+      wanted_to_(wanted_to),
+      remaining_(filter.limit),
+      next_(filter.reverse ? filter.to : filter.from) {}
 
 Status Reader::Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter filter,
                     std::unique_ptr<Reader>* reader) {
+  const uint64_t wanted_to = filter.to;
   filter.from = std::max(filter.from, first);
   filter.to = std::min(filter.to, last);
   if (filter.segment != 0) {
@@ -23,8 +28,13 @@ Status Reader::Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter 
     filter.from = std::max(filter.from, entry->base_sequence());
     filter.to = std::min(filter.to, catalog.LastSequenceOf(filter.segment));
   }
-  reader->reset(new Reader(catalog, filter));
+  reader->reset(new Reader(catalog, filter, wanted_to));
   return Status::Ok();
+}
+
+void Reader::Extend(uint64_t last) {
+  filter_.from = std::max(filter_.from, next_);  // going on in the middle of a stretch, what was read is passed again
+  filter_.to = std::max(filter_.to, std::min(wanted_to_, last));
 }
 
 void Reader::Close() {
@@ -37,6 +47,21 @@ void Reader::Close() {
 Status Reader::Fill(ReadChunk* chunk) {
   chunk->count = 0;
   chunk->needed = 0;
+  Status status = FillFromItems(chunk);
+  // Afterwards: a page may have been lost after its frame was found whole, and before it was copied.
+  Status memory = CheckMemory();
+  if (memory.ok()) return status;
+  chunk->count = 0;
+  chunk->needed = 0;
+  return memory;
+}
+
+Status Reader::CheckMemory() {
+  if (lost_.ok() && view_ && view_->failure->Happened()) lost_ = MemoryFailed(view_->identity.segment_id);
+  return lost_;
+}
+
+Status Reader::FillFromItems(ReadChunk* chunk) {
   size_t used = 0;
   while (remaining_ != 0) {
     if (next_item_ == items_.size()) {
@@ -85,6 +110,7 @@ Status Reader::EnterSegment() {
     return Status(ErrorCode::kTruncated,
                   "record " + std::to_string(next_) + " was removed from the log while it was read");
   }
+  SEGWAL_TRY(CheckMemory());  // of the segment that is left
   SEGWAL_TRY(catalog_.View(entry->id(), &view_));
   view_first_ = entry->base_sequence();
   view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));

@@ -21,14 +21,18 @@ class Reader {
                      std::unique_ptr<Reader>* reader);
 
   // Fills `chunk` with the next records; a count of 0 with no `needed` is the end. kCorrupt at a frame that cannot be
-  // read, kTruncated when the segment was deleted meanwhile.
+  // read, kTruncated when the segment was deleted meanwhile, kIo when its file was cut short or could not be read.
   Status Fill(ReadChunk* chunk);
+
+  // Goes on up to `last` where the reader had come to its end; all of it must be committed. What the filter says of the
+  // end holds on. Only forwards.
+  void Extend(uint64_t last);
 
   // Lets go of the segment; Fill then returns nothing.
   void Close();
 
  private:
-  Reader(Catalog& catalog, const ReadFilter& filter);
+  Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to);
 
   struct Item {
     RecordView record;
@@ -36,6 +40,9 @@ class Reader {
     double time_ms;
   };
 
+  Status FillFromItems(ReadChunk* chunk);
+  // kIo once memory of a segment had to be replaced while it was read: what was made of its bytes may be nonsense.
+  Status CheckMemory();
   bool Exhausted() const { return closed_ || remaining_ == 0 || next_ < filter_.from || next_ > filter_.to; }
   // Makes view_ the segment that holds next_.
   Status EnterSegment();
@@ -49,12 +56,14 @@ class Reader {
   static bool Emit(const Item& item, size_t* used, ReadChunk* chunk);
 
   Catalog& catalog_;
-  const ReadFilter filter_;
+  ReadFilter filter_;
+  const uint64_t wanted_to_;  // filter_.to as the caller gave it
   uint64_t remaining_;
   bool closed_ = false;
 
   uint64_t next_;  // the sequence to go on with
   std::shared_ptr<const SegmentView> view_;
+  Status lost_;              // what CheckMemory found, for good
   uint64_t view_first_ = 1;  // the sequences that view_ holds; first > last: none
   uint64_t view_last_ = 0;
   SegmentIndex::Position position_;  // forwards: of the frame that holds next_, or one before it

@@ -35,6 +35,9 @@ struct RecoveredLog {
 // Requires the directory's lock. Everything that is in `recovered` is durable when it returns.
 Status Recover(Platform& platform, const LogDirectory& directory, const LogOptions& options, RecoveredLog* recovered);
 
+// What a salvage of the log would find and do; changes nothing. kLocked when somebody writes the log.
+Status PlanSalvage(Platform& platform, const LogDirectory& directory, RecoveryReport* report);
+
 // A stretch of valid frames without a gap.
 struct FrameRun {
   uint64_t offset = 0;

@@ -1,14 +1,42 @@
 #include "core/segment.h"
 
 #include <algorithm>
+#include <cerrno>
 
 namespace segwal {
+
+Status MemoryFailed(uint64_t id) {
+  return Status(ErrorCode::kIo,
+                "segment " + std::to_string(id) +
+                    ": its file could not be read or written through memory any more; has another process truncated "
+                    "it, has the disk failed, or is it full?",
+                EIO);
+}
 
 Segment::Segment(const SegmentIdentity& identity, std::unique_ptr<Mapping> mapping)
     : mapping_(std::move(mapping)),
       pointer_(&AtomicAt<uint64_t>(PointerWord(mapping_->data()))),
       identity_(identity),
-      salt_checksum_(SaltChecksum(identity.salt)) {}
+      salt_checksum_(SaltChecksum(identity.salt)) {
+  mapping_->failure()->SetAlarm(&limit_, kFailedLimit);
+}
+
+Status Segment::Sync(uint64_t offset, uint64_t length) {
+  SEGWAL_TRY(mapping_->Sync(offset, length));
+  return CheckMemory();
+}
+
+Status Segment::CheckMemory() const {
+  if (!failure()->Happened()) return Status::Ok();
+  return MemoryFailed(id());
+}
+
+void Segment::SetLimit(uint64_t limit) {
+  uint64_t found = limit_.load(std::memory_order_relaxed);
+  while (found != kFailedLimit &&
+         !limit_.compare_exchange_weak(found, limit, std::memory_order_seq_cst, std::memory_order_relaxed)) {
+  }
+}
 
 Status Segment::Create(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                        uint64_t window, std::unique_ptr<Segment>* segment) {
@@ -51,7 +79,7 @@ Status Segment::Resume(Platform& platform, const LogDirectory& directory, const 
   StoreOrderlyEnd(resumed.data(), identity, 0);
   StoreLive(resumed.data(), {MakePointer(end_offset, count), platform.CurrentBoot(), platform.ProcessId()});
   // Durable before the first append: a power cut must not leave an orderly end that describes an older log.
-  return resumed.mapping_->Sync(0, kSegmentHeaderSize);
+  return resumed.Sync(0, kSegmentHeaderSize);
 }
 
 Status Segment::PrepareWindow(uint64_t begin, uint64_t end) {
@@ -59,7 +87,7 @@ Status Segment::PrepareWindow(uint64_t begin, uint64_t end) {
   if (fresh_) return Status::Ok();
   const uint64_t odd = FindNonZero(data(), begin, end);
   std::memset(data() + odd, 0, end - odd);
-  return Status::Ok();
+  return CheckMemory();
 }
 
 void Segment::Activate(uint64_t base_sequence, uint64_t created_us, const BootId& boot, uint32_t pid) {

@@ -4,7 +4,8 @@
 //   write pointer (mapped)   every appender, by compare-and-swap; the syncer and readers load it
 //   frames                   the appender that claimed them, until it commits; then nobody writes them again
 //   header page              whoever activates the segment, before it is published; the syncer (seal, mark) afterwards
-//   limit                    stored under WriterState::mutex, loaded by every appender on every append
+//   limit                    stored under WriterState::mutex, and when memory fails; loaded by every appender on every
+//                            append
 #pragma once
 
 #include <atomic>
@@ -15,6 +16,9 @@
 #include "platform/platform.h"
 
 namespace segwal {
+
+// What everybody says who has used memory of segment `id` that had to be replaced (platform.h).
+Status MemoryFailed(uint64_t id);
 
 // What an appender owns after winning its place: these bytes and these sequence numbers are its alone.
 struct Claim {
@@ -46,19 +50,30 @@ class Segment {
   uint32_t salt_checksum() const { return salt_checksum_; }
   uint64_t size() const { return mapping_->size(); }
   std::byte* data() const { return mapping_->data(); }
-  Mapping& mapping() const { return *mapping_; }
+  const std::shared_ptr<MappingFailure>& failure() const { return mapping_->failure(); }
+
+  // The bytes of the range are on the medium when this returns ok, and were what the appenders stored.
+  Status Sync(uint64_t offset, uint64_t length);
+  // kIo when memory of the segment had to be replaced (platform.h): frames that were stored since are nowhere.
+  Status CheckMemory() const;
 
   std::atomic<uint64_t>& pointer() const { return *pointer_; }
-  // Claims below this offset need no help. Below the end of the touched window as a rule; 0 calls for attention (see
-  // writer_state.h).
+  // Claims that end at or below this offset need no help. The end of the touched window or before it; kAttentionLimit
+  // while somebody waits for the next append, and kFailedLimit, call for attention (see writer_state.h).
   std::atomic<uint64_t>& limit() { return limit_; }
+  static constexpr uint64_t kAttentionLimit = 0;
+  // The memory has failed. Stored by the thread that has just met it, in the middle of whatever it does, and never
+  // overwritten: others store by compare-and-swap only. So no append that stored something into replaced memory finds
+  // any other value here afterwards.
+  static constexpr uint64_t kFailedLimit = 1;
+  void SetLimit(uint64_t limit);
 
   // Guarded by WriterState::mutex.
   uint64_t window_end = kSegmentHeaderSize;  // touched and zero up to here
   uint64_t wanted_end = 0;                   // an appender waits for the window to reach this
   bool low_water_passed = false;
-  bool attention = false;
-  bool sealed = false;  // and durable to its end
+  int64_t byte_base = 0;  // byte_base + offset: bytes of frames appended before that offset since the log was opened
+  bool sealed = false;    // and durable to its end
   std::shared_ptr<Segment> next;
 
   // Guarded by CommittedWalk's mutex until the walk has passed the end, constant afterwards.

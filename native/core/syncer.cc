@@ -5,8 +5,8 @@
 
 namespace segwal {
 
-Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, uint64_t sync_delay_us)
-    : state_(state), walk_(walk), sync_delay_ns_(sync_delay_us * 1000), synced_(end) {}
+Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, const SyncPolicy& policy)
+    : state_(state), walk_(walk), policy_(policy), synced_(end) {}
 
 void Syncer::Start() {
   thread_ = std::thread([this] { Run(); });
@@ -23,8 +23,25 @@ void Syncer::Stop() {
 
 Status Syncer::Request(uint64_t sequence) {
   const std::lock_guard lock(state_.mutex);
+  state_.CheckMemory();
   state_.requested = std::max(state_.requested, std::min(sequence, state_.AppendedSequenceLocked()));
   state_.syncer_wake.notify_one();
+  return state_.fatal;
+}
+
+Status Syncer::Expect(uint64_t sequence) {
+  const std::lock_guard lock(state_.mutex);
+  const Segment& current = *state_.current;
+  const uint64_t word = current.pointer().load(std::memory_order_relaxed);
+  const uint64_t bytes =
+      static_cast<uint64_t>(current.byte_base + static_cast<int64_t>(PointerOffset(word))) - state_.durable_bytes;
+  const uint64_t records = state_.AppendedSequenceLocked() - state_.durable.load(std::memory_order_relaxed);
+  const bool enough = (policy_.max_bytes != 0 && bytes >= policy_.max_bytes) ||
+                      (policy_.max_records != 0 && records >= policy_.max_records) || policy_.delay_us == 0;
+  if (enough) {
+    state_.requested = std::max(state_.requested, std::min(sequence, state_.AppendedSequenceLocked()));
+    state_.syncer_wake.notify_one();
+  }
   return state_.fatal;
 }
 
@@ -55,23 +72,24 @@ void Syncer::Run() {
     if (state_.requested <= durable && !rotated()) {
       if (FallAsleep()) {
         state_.syncer_wake.wait(lock);
+        state_.syncer_asleep = false;
+        state_.PublishLimit(*state_.current);
         // The clock of the background sync starts with the record that woke us.
         last_sync_ns = state_.platform.Monotonic();
         continue;
       }
       const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
-      if (elapsed < sync_delay_ns_) {
-        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(sync_delay_ns_ - elapsed));
+      const uint64_t delay = policy_.delay_us * 1000;
+      if (elapsed < delay) {
+        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(delay - elapsed));
         continue;
       }
     }
     lock.unlock();
     last_sync_ns = state_.platform.Monotonic();
-    const Status status = SyncToCommittedEnd();
+    const Status status = Step();
     lock.lock();
-    if (!status.ok()) {
-      Poison(status);
-    } else if (state_.durable.load(std::memory_order_relaxed) == durable) {
+    if (status.ok() && state_.durable.load(std::memory_order_relaxed) == durable) {
       // A claim that its writer is still filling stands before what is wanted. It takes that writer microseconds.
       state_.syncer_wake.wait_for(lock, std::chrono::microseconds(20));
     }
@@ -82,19 +100,25 @@ void Syncer::Run() {
 }
 
 bool Syncer::FallAsleep() {
-  if (sync_delay_ns_ == 0) return true;  // nobody asked, and nothing is synced unasked
-  Segment& current = *state_.current;
-  current.attention = true;
-  state_.PublishLimit(current);
+  if (policy_.delay_us == 0) return true;  // nobody asked, and nothing is synced unasked
+  state_.syncer_asleep = true;
+  state_.PublishLimit(*state_.current);
   if (state_.AppendedSequenceLocked() <= state_.durable.load(std::memory_order_relaxed)) return true;
-  current.attention = false;
-  state_.PublishLimit(current);
+  state_.syncer_asleep = false;
+  state_.PublishLimit(*state_.current);
   return false;
+}
+
+Status Syncer::Step() {
+  Status status = SyncToCommittedEnd();
+  if (status.ok()) return status;
+  const std::lock_guard lock(state_.mutex);
+  Poison(status);
+  return status;
 }
 
 Status Syncer::SyncToCommittedEnd() {
   const CommittedWalk::Position end = walk_.Advance();
-  const uint64_t before = synced_.sequence;
   while (synced_.segment != end.segment) {
     const std::shared_ptr<Segment> full = synced_.segment;
     SEGWAL_TRY(SyncSegment(full, full->seal.end_offset));
@@ -109,17 +133,16 @@ Status Syncer::SyncToCommittedEnd() {
   }
   SEGWAL_TRY(SyncSegment(end.segment, end.offset));
   synced_ = end;
-  synced_bytes_.store(end.bytes, std::memory_order_relaxed);
-  if (end.sequence > before) MoveWatermark(end.sequence);
+  if (end.sequence > state_.durable.load(std::memory_order_relaxed)) MoveWatermark(end);
   return Status::Ok();
 }
 
 Status Syncer::SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end) {
-  if (synced_.offset >= end) return Status::Ok();
+  if (synced_.offset >= end) return segment->CheckMemory();
   // The first sync of a segment takes the header page along: a record counts for nothing without the identity.
   const uint64_t begin = header_synced_ ? synced_.offset : 0;
   const uint64_t started = state_.platform.Monotonic();
-  SEGWAL_TRY(segment->mapping().Sync(begin, end - begin));
+  SEGWAL_TRY(segment->Sync(begin, end - begin));
   NoteLatency(state_.platform.Monotonic() - started);
   synced_.offset = end;
   header_synced_ = true;
@@ -128,7 +151,7 @@ Status Syncer::SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end
 
 Status Syncer::SealSegment(const std::shared_ptr<Segment>& segment) {
   StoreSeal(segment->data(), segment->identity(), segment->seal);
-  SEGWAL_TRY(segment->mapping().Sync(0, kSegmentHeaderSize));
+  SEGWAL_TRY(segment->Sync(0, kSegmentHeaderSize));
   state_.catalog.MarkSealed(segment->id(), segment->seal);
   const std::lock_guard lock(state_.mutex);
   segment->sealed = true;
@@ -136,7 +159,8 @@ Status Syncer::SealSegment(const std::shared_ptr<Segment>& segment) {
   return Status::Ok();
 }
 
-void Syncer::MoveWatermark(uint64_t sequence) {
+void Syncer::MoveWatermark(const CommittedWalk::Position& end) {
+  const uint64_t sequence = end.sequence;
   state_.durable.store(sequence, std::memory_order_release);
   // Not synced on its own: whenever it reaches the disk, it is true.
   // Not before the identity is on the disk: a mark in a segment without one is the sign of damage.
@@ -144,6 +168,8 @@ void Syncer::MoveWatermark(uint64_t sequence) {
   {
     // Under the mutex, so that nobody misses it between looking at the watermark and going to sleep.
     const std::lock_guard lock(state_.mutex);
+    state_.durable_bytes = end.bytes;
+    state_.PublishLimit(*state_.current);
     state_.durable_wake.notify_all();
   }
   const std::lock_guard lock(listeners_mutex_);
@@ -164,13 +190,18 @@ void Syncer::TellPoisoned(const Status& fatal) {
   for (DurabilityListener* listener : listeners_) listener->OnPoisoned(fatal);
 }
 
+void Syncer::TellRoom(const Status& status) {
+  const std::lock_guard lock(listeners_mutex_);
+  for (DurabilityListener* listener : listeners_) listener->OnRoom(status);
+}
+
 Status Syncer::Finish() {
   SEGWAL_TRY(SyncToCommittedEnd());
   Segment& segment = *synced_.segment;
-  if (!header_synced_) SEGWAL_TRY(segment.mapping().Sync(0, kSegmentHeaderSize));
+  if (!header_synced_) SEGWAL_TRY(segment.Sync(0, kSegmentHeaderSize));
   StoreMark(segment.data(), segment.identity(), synced_.sequence);
   StoreOrderlyEnd(segment.data(), segment.identity(), synced_.offset);
-  return segment.mapping().Sync(0, kSegmentHeaderSize);
+  return segment.Sync(0, kSegmentHeaderSize);
 }
 
 void Syncer::NoteLatency(uint64_t ns) {

@@ -19,24 +19,27 @@ namespace segwal {
 class Syncer {
  public:
   // `end`: what recovery kept, all of it durable.
-  Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, uint64_t sync_delay_us);
+  Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, const SyncPolicy& policy);
   ~Syncer() { Stop(); }
 
   void Start();
   // Ends the thread after the sync that it is in.
   void Stop();
+  // What the thread does over and over: makes durable what is committed. A failure poisons the log. For who drives a
+  // log without its threads, step by step.
+  Status Step();
 
   // Fails when the log can make nothing durable any more; listeners are not told then.
   Status Request(uint64_t sequence);
   Status Wait(uint64_t sequence);
+  // Like Request, but in the policy's own time.
+  Status Expect(uint64_t sequence);
   void AddListener(DurabilityListener* listener);
   void RemoveListener(DurabilityListener* listener);
+  void TellRoom(const Status& status);  // Threads: any
 
   // After Stop: makes everything durable, and notes in the active segment that the log was closed in order.
   Status Finish();
-
-  // Of the bytes that the walk has counted, how many are durable. Threads: any.
-  uint64_t synced_bytes() const { return synced_bytes_.load(std::memory_order_relaxed); }
 
   struct Latency {
     uint64_t syncs = 0;
@@ -53,21 +56,21 @@ class Syncer {
   Status SyncToCommittedEnd();
   Status SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end);
   Status SealSegment(const std::shared_ptr<Segment>& segment);
-  void MoveWatermark(uint64_t sequence);
+  // Everything up to `end` is durable.
+  void MoveWatermark(const CommittedWalk::Position& end);
   void Poison(const Status& cause);  // requires state_.mutex
   void TellPoisoned(const Status& fatal);
   void NoteLatency(uint64_t ns);
 
   WriterState& state_;
   CommittedWalk& walk_;
-  const uint64_t sync_delay_ns_;
+  const SyncPolicy policy_;
   std::thread thread_;
   bool stop_ = false;  // guarded by state_.mutex
 
   // Only the syncer's thread: what is durable, and whether the header page of that segment has ever been synced.
   CommittedWalk::Position synced_;
   bool header_synced_ = true;
-  std::atomic<uint64_t> synced_bytes_{0};
 
   std::mutex listeners_mutex_;  // taken last, and held while listeners are called
   std::vector<DurabilityListener*> listeners_;

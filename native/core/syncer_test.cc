@@ -27,7 +27,7 @@ class SyncerTest : public testing::Test {
     log_->AddListener(&listener_);
   }
   static LogOptions InTheBackground(uint64_t delay_us) {
-    return {.segment_size = TestLog::kSegmentSize, .sync_delay_us = delay_us};
+    return {.segment_size = TestLog::kSegmentSize, .sync = SyncPolicy{.delay_us = delay_us}};
   }
 
   RecordingListener listener_;

@@ -1,7 +1,9 @@
 // What the core says to whoever embeds it: options in, records and reports out. No behaviour here.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,14 +13,32 @@
 namespace segwal {
 
 inline constexpr uint64_t kDefaultSegmentSize = uint64_t{64} << 20;
-inline constexpr uint64_t kDefaultSyncDelayUs = 10'000;
+
+// When the log makes durable what was appended.
+struct SyncPolicy {
+  // Without being asked, within this many µs of an append; 0: never unasked.
+  uint64_t delay_us = 10'000;
+  // Sooner when somebody expects durability and so much is not durable yet (see Log::ExpectDurable); 0: no such bound.
+  uint64_t max_records = 1024;
+  uint64_t max_bytes = uint64_t{1} << 20;
+
+  bool operator==(const SyncPolicy&) const = default;
+};
+
+// Of bytes of frames that are not durable yet: where an append is refused. At least two segments in any case.
+inline constexpr uint64_t kDefaultMaxDirtyBytes = uint64_t{256} << 20;
 
 struct LogOptions {
   uint64_t segment_size = 0;  // bytes; 0: the log's own, or kDefaultSegmentSize for a new one
   bool create = true;
   bool read_only = false;
-  // What is appended without anybody waiting for it is made durable within this many µs; 0: only when asked.
-  uint64_t sync_delay_us = kDefaultSyncDelayUs;
+  // Damage that would be refused is given up: fillers take its place, and what was there goes to quarantine.
+  bool salvage = false;
+  // Left out: SyncPolicy's own defaults, or, in a log that is open already, what it was opened with; likewise below.
+  std::optional<SyncPolicy> sync;
+  // An append that would leave more bytes of frames than this not durable is refused; UINT64_MAX: none is. A frame
+  // larger than that is taken when nothing else waits for the disk.
+  std::optional<uint64_t> max_dirty_bytes;
 };
 
 // One record on its way in. `key` absent is not the same as `key` empty.
@@ -36,25 +56,38 @@ struct Finding {
   uint64_t bytes = 0;
   uint64_t first_sequence = 0;  // 0: none concerned
   uint64_t last_sequence = 0;
+  bool durable = false;  // what is concerned, or some of it, is proven to have been durable
   std::string action;
 };
 
-struct RecoveryReport {
-  bool clean = true;  // closed in order the last time, nothing odd found
+// What was found by going through a log.
+struct Report {
   uint64_t segments = 0;
   uint64_t records = 0;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;  // of frames
   double duration_ms = 0;
   std::vector<Finding> findings;
 };
 
-struct VerifyReport {
-  bool ok = true;
-  uint64_t segments = 0;
-  uint64_t records = 0;
-  uint64_t bytes = 0;
-  double duration_ms = 0;
-  std::vector<Finding> findings;
+struct RecoveryReport : Report {
+  bool clean = true;  // closed in order the last time, nothing odd found
+};
+
+struct VerifyReport : Report {
+  bool ok = true;  // every frame is there and intact
+};
+
+// How far a verification has got. Threads: any.
+struct VerifyProgress {
+  std::atomic<uint64_t> records{0};
+  std::atomic<uint64_t> bytes{0};
+  std::atomic<uint64_t> total_bytes{0};  // of sealed segments
+};
+
+struct VerifyOptions {
+  size_t concurrency = 0;           // threads; 0: one for each core
+  std::function<bool()> cancelled;  // asked by several threads
+  VerifyProgress* progress = nullptr;
 };
 
 struct SegmentInfo {

@@ -1,6 +1,7 @@
 #include "core/writable_log.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "core/appender.h"
 #include "core/reader.h"
@@ -18,9 +19,10 @@ std::string OwnerNote(Platform& platform) {
 
 }  // namespace
 
-WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options)
+WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options,
+                         std::shared_ptr<Reclaimer> reclaimer)
     : options_(options),
-      reclaimer_(Reclaimer::Start()),
+      reclaimer_(std::move(reclaimer)),
       catalog_(platform, directory, reclaimer_),
       state_(platform, std::move(directory), catalog_, reclaimer_) {}
 
@@ -40,6 +42,10 @@ Status WritableLog::OpenAndRecover() {
   }
   recovery_ = std::move(recovered.report);
   meta_ = recovered.meta;
+  options_.segment_size = meta_.segment_size;
+  if (!options_.sync) options_.sync.emplace();
+  if (!options_.max_dirty_bytes) options_.max_dirty_bytes = std::max(kDefaultMaxDirtyBytes, 2 * meta_.segment_size);
+  state_.max_dirty_bytes = *options_.max_dirty_bytes;
   state_.max_frame_size = meta_.segment_size - kSegmentHeaderSize;
   for (const auto& sealed : recovered.sealed) catalog_.AddSealed(sealed.identity, sealed.seal);
 
@@ -54,7 +60,7 @@ Status WritableLog::OpenAndRecover() {
   } else {
     SEGWAL_TRY(Allocator::MakeSegment(state_, meta_.log_id, recovered.next_segment, meta_.segment_size, &end.segment));
     end.segment->Activate(recovered.next_sequence, platform.Now(), state_.boot, state_.pid);
-    SEGWAL_TRY(end.segment->mapping().Sync(0, kSegmentHeaderSize));
+    SEGWAL_TRY(end.segment->Sync(0, kSegmentHeaderSize));
     // Only now that there is a first segment: a meta without segments is a log that lost them.
     if (recovered.is_new) SEGWAL_TRY(directory.WriteMeta(meta_));
   }
@@ -62,6 +68,7 @@ Status WritableLog::OpenAndRecover() {
   end.sequence = recovered.next_sequence - 1;
   opened_at_ = end.sequence;
   state_.durable.store(end.sequence, std::memory_order_release);
+  end.segment->byte_base = -static_cast<int64_t>(end.offset);
   state_.current = end.segment;
   catalog_.AddLive(end.segment);
   {
@@ -71,11 +78,15 @@ Status WritableLog::OpenAndRecover() {
   end.earliest_us = tail.earliest_us;
   end.latest_us = tail.latest_us;
   walk_ = std::make_unique<CommittedWalk>(state_, end);
-  syncer_ = std::make_unique<Syncer>(state_, *walk_, end, options_.sync_delay_us);
-  allocator_ = std::make_unique<Allocator>(state_, meta_.log_id);
+  syncer_ = std::make_unique<Syncer>(state_, *walk_, end, *options_.sync);
+  allocator_ =
+      std::make_unique<Allocator>(state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); });
+  return Status::Ok();
+}
+
+void WritableLog::Start() {
   allocator_->Start();
   syncer_->Start();
-  return Status::Ok();
 }
 
 WritableLog::~WritableLog() { Abandon(); }
@@ -93,6 +104,31 @@ uint64_t WritableLog::appended_sequence() { return state_.AppendedSequence(); }
 
 Status WritableLog::RequestDurable(uint64_t sequence) { return syncer_->Request(sequence); }
 
+Status WritableLog::ExpectDurable(uint64_t sequence) { return syncer_->Expect(sequence); }
+
+FollowOutcome WritableLog::FollowAppends(uint64_t sequence, AppendListener* listener) {
+  while (true) {
+    if (walk_->Advance().sequence > sequence) return FollowOutcome::kReady;
+    {
+      const std::lock_guard lock(state_.mutex);
+      if (!state_.fatal.ok()) return FollowOutcome::kEnded;
+      // First asleep, then a last look: see writer_state.h.
+      state_.followers.push_back(listener);
+      state_.PublishLimit(*state_.current);
+      if (state_.AppendedSequenceLocked() <= sequence) return FollowOutcome::kWaiting;
+      std::erase(state_.followers, listener);
+      state_.PublishLimit(*state_.current);
+    }
+    std::this_thread::yield();  // its writer is copying it this very moment
+  }
+}
+
+void WritableLog::StopFollowing(AppendListener* listener) {
+  const std::lock_guard lock(state_.mutex);
+  std::erase(state_.followers, listener);
+  if (state_.current) state_.PublishLimit(*state_.current);
+}
+
 Status WritableLog::WaitDurable(uint64_t sequence) { return syncer_->Wait(sequence); }
 
 void WritableLog::AddListener(DurabilityListener* listener) { syncer_->AddListener(listener); }
@@ -101,6 +137,7 @@ void WritableLog::RemoveListener(DurabilityListener* listener) { syncer_->Remove
 
 Status WritableLog::Rotate() {
   std::unique_lock lock(state_.mutex);
+  state_.CheckMemory();
   const std::shared_ptr<Segment> full = state_.current;
   if (PointerCount(full->pointer().load(std::memory_order_relaxed)) == 0) return state_.fatal;
   state_.writer_wake.wait(
@@ -109,6 +146,7 @@ Status WritableLog::Rotate() {
   if (state_.current == full) {  // otherwise somebody else was quicker
     if (!state_.spare) return Status(state_.spare_failure).WithContext("no new segment");
     RotateLocked(state_);
+    if (state_.current == full) return state_.fatal;
   }
   // The watermark follows the seal.
   const uint64_t last = full->next->base_sequence() - 1;
@@ -127,7 +165,7 @@ Status WritableLog::TruncateBefore(uint64_t sequence) {
   if (keep == entries.begin()) return Status::Ok();
   // What stays must not depend on what goes: the kept log begins with a durable identity and durable records before it.
   SEGWAL_TRY(syncer_->Wait(keep->base_sequence() - 1));
-  if (keep->live) SEGWAL_TRY(keep->live->mapping().Sync(0, kSegmentHeaderSize));
+  if (keep->live) SEGWAL_TRY(keep->live->Sync(0, kSegmentHeaderSize));
   const uint64_t id = keep->id();
   LogMeta meta = meta_;
   meta.first_segment = id;
@@ -156,7 +194,11 @@ std::vector<SegmentInfo> WritableLog::Segments() {
 
 LogStats WritableLog::Stats() {
   LogStats stats;
-  const uint64_t synced = syncer_->synced_bytes();  // before the walk, which it then cannot be ahead of
+  uint64_t durable_bytes = 0;
+  {
+    const std::lock_guard lock(state_.mutex);
+    durable_bytes = state_.durable_bytes;  // before the walk, which it then cannot be ahead of
+  }
   const CommittedWalk::Position end = walk_->Advance();
   const Syncer::Latency latency = syncer_->latency();
   stats.appends = end.frames;
@@ -165,7 +207,7 @@ LogStats WritableLog::Stats() {
   stats.first_sequence = first_sequence();
   stats.last_sequence = end.sequence;
   stats.durable_sequence = durable_sequence();
-  stats.dirty_bytes = end.bytes - synced;
+  stats.dirty_bytes = end.bytes - durable_bytes;
   stats.syncs = latency.syncs;
   stats.sync_p50_ms = latency.p50_ms;
   stats.sync_p99_ms = latency.p99_ms;
@@ -184,8 +226,8 @@ Status WritableLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>*
   return Reader::Make(catalog_, first_sequence(), last_sequence(), filter, reader);
 }
 
-Status WritableLog::Verify(const std::function<bool()>& cancelled, VerifyReport* report) {
-  return VerifyCatalog(state_.platform, catalog_, last_sequence(), durable_sequence(), cancelled, report);
+Status WritableLog::Verify(const VerifyOptions& options, VerifyReport* report) {
+  return VerifyCatalog(state_.platform, catalog_, last_sequence(), durable_sequence(), options, report);
 }
 
 Status WritableLog::Close() {

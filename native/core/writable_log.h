@@ -16,16 +16,29 @@ namespace segwal {
 
 class WritableLog final : public Log {
  public:
-  WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options);
+  // `reclaimer`: a stopped one makes everything that is let go of be destroyed at once.
+  WritableLog(Platform& platform, LogDirectory directory, const LogOptions& options,
+              std::shared_ptr<Reclaimer> reclaimer = Reclaimer::Start());
   ~WritableLog() override;
 
   // Once, before anything else. Nothing stays behind when it fails.
   Status OpenAndRecover();
+  // Starts the threads that keep the log supplied and make it durable. Without them whoever drives the log does their
+  // work, step by step, through the parts.
+  void Start();
+
+  struct Parts {
+    WriterState& state;
+    Syncer& syncer;
+    Allocator& allocator;
+  };
+  Parts parts() { return {state_, *syncer_, *allocator_}; }
 
   const std::string& directory() const override { return state_.directory.root(); }
   uint64_t segment_size() const override { return meta_.segment_size; }
   bool read_only() const override { return false; }
   const RecoveryReport& recovery() const override { return recovery_; }
+  const LogOptions& options() const override { return options_; }
   uint64_t max_frame_size() const override { return state_.max_frame_size; }
   std::unique_ptr<Appender> NewAppender() override;
   uint64_t first_sequence() override;
@@ -33,7 +46,10 @@ class WritableLog final : public Log {
   uint64_t durable_sequence() override { return state_.durable.load(std::memory_order_acquire); }
   uint64_t appended_sequence() override;
   Status RequestDurable(uint64_t sequence) override;
+  Status ExpectDurable(uint64_t sequence) override;
   Status WaitDurable(uint64_t sequence) override;
+  FollowOutcome FollowAppends(uint64_t sequence, AppendListener* listener) override;
+  void StopFollowing(AppendListener* listener) override;
   void AddListener(DurabilityListener* listener) override;
   void RemoveListener(DurabilityListener* listener) override;
   Status Rotate() override;
@@ -41,7 +57,7 @@ class WritableLog final : public Log {
   std::vector<SegmentInfo> Segments() override;
   LogStats Stats() override;
   Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
-  Status Verify(const std::function<bool()>& cancelled, VerifyReport* report) override;
+  Status Verify(const VerifyOptions& options, VerifyReport* report) override;
   Status Close() override;
   void Abandon() override;
 
@@ -49,7 +65,7 @@ class WritableLog final : public Log {
   Status Finish();
   Status Shut(Status status, bool orderly);
 
-  const LogOptions options_;
+  LogOptions options_;
   const std::shared_ptr<Reclaimer> reclaimer_;
   Catalog catalog_;
   WriterState state_;

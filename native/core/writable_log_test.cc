@@ -338,7 +338,7 @@ TEST_F(WritableLogTest, NothingIsLeftOfAClosedLog) {
   if (!ProcessResources::CanBeCounted()) GTEST_SKIP() << "needs /proc";
   const ProcessResources before = ProcessResources::Baseline(log_.path());
   for (bool orderly : {true, false}) {
-    log_.Open({.segment_size = TestLog::kSegmentSize, .sync_delay_us = 100});
+    log_.Open({.segment_size = TestLog::kSegmentSize, .sync = SyncPolicy{.delay_us = 100}});
     log_.AppendQuarters(log_->last_sequence() + 1, log_->last_sequence() + 10);
     EXPECT_EQ(log_.Data().size(), log_->last_sequence());
     const ProcessResources open = ProcessResources::Of(log_.path());

@@ -1,12 +1,14 @@
 // WriterState: what the appenders, the allocator and the syncer of one log share, and the rules by which they do.
 //
 // An append looks at exactly one shared word besides the write pointer: its segment's `limit`. Whatever needs an
-// appender to stop and think - the touched window ends, the segment is full, the syncer fell asleep, the log was closed
-// or poisoned - lowers that word under `mutex`; the appender then takes `mutex` and finds out which.
+// appender to stop and think - the touched window ends, the segment is full, too much is not durable yet, the syncer or
+// a follower fell asleep, the log was closed or poisoned, memory of the segment had to be replaced - lowers that word;
+// the appender then takes `mutex` and finds out which. All but the last is done under `mutex`.
 //
-// Why no wake-up of a sleeping syncer is lost: to fall asleep it stores limit = 0, then loads the write pointer; an
-// appender moves the write pointer, then loads limit. All four are seq_cst, so one of the two sees the other: either
-// the syncer sees the record and stays awake, or the appender sees 0 and wakes it.
+// Why no wake-up of a sleeping syncer or follower is lost: to fall asleep it stores limit = 0, then loads the write
+// pointer; an appender moves the write pointer, commits, then loads limit. Stores and loads are seq_cst, so one of the
+// two sees the other: either the sleeper sees the claim and stays awake, or the appender sees 0 and wakes it. An
+// appender that meets 0 before its claim leaves it there, and wakes whoever sleeps when there is something to see.
 #pragma once
 
 #include <algorithm>
@@ -14,12 +16,23 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "core/catalog.h"
 #include "core/reclaimer.h"
 #include "core/segment.h"
 
 namespace segwal {
+
+// Told, once, that a record was committed, or that none ever will be. It may be one that was known already: its writer
+// found the follower asleep when it came to look. Called under WriterState::mutex; must not block,
+// and must not call back into the log.
+class AppendListener {
+ public:
+  virtual ~AppendListener() = default;
+  virtual void OnAppended() = 0;
+};
 
 struct WriterState {
   WriterState(Platform& platform_in, LogDirectory directory_in, Catalog& catalog_in,
@@ -37,7 +50,9 @@ struct WriterState {
   const std::shared_ptr<Reclaimer> reclaimer;
   const BootId boot;
   const uint32_t pid;
-  uint64_t max_frame_size = 0;  // constant once the log is open
+  // Constant once the log is open.
+  uint64_t max_frame_size = 0;
+  uint64_t max_dirty_bytes = UINT64_MAX;
 
   std::mutex mutex;
   std::condition_variable window_wake;  // the allocator's two threads
@@ -48,10 +63,13 @@ struct WriterState {
 
   // Guarded by mutex.
   std::shared_ptr<Segment> current;
-  std::shared_ptr<Segment> spare;  // created and touched, not yet activated
-  Status spare_failure;            // why there is no spare; ok while one is there or on its way
-  Status fatal;                    // set once: kPoisoned or kClosed. No append succeeds afterwards
-  uint64_t requested = 0;          // somebody waits for this sequence to be durable
+  std::shared_ptr<Segment> spare;          // created and touched, not yet activated
+  Status spare_failure;                    // why there is no spare; ok while one is there or on its way
+  Status fatal;                            // set once: kPoisoned or kClosed. No append succeeds afterwards
+  uint64_t requested = 0;                  // somebody waits for this sequence to be durable
+  uint64_t durable_bytes = 0;              // of the bytes of frames appended since the log was opened
+  bool syncer_asleep = false;              // until the next append, or until it is asked
+  std::vector<AppendListener*> followers;  // asleep until the next append
 
   // Everything up to here is durable. Stored by the syncer with release, so that who sees it may rely on it; appenders
   // load it relaxed, because an older value in a frame is still true.
@@ -62,22 +80,53 @@ struct WriterState {
   std::atomic<uint64_t> writer_stalls{0};
   std::atomic<uint64_t> writer_stall_ns{0};
 
+  // Requires mutex. Up to where claims may be made in `segment`.
+  uint64_t ClaimLimit(const Segment& segment) const { return std::min(segment.window_end, DirtyLimit(segment)); }
+
+  // Requires mutex. The offset in `segment` at which more than max_dirty_bytes would not be durable.
+  uint64_t DirtyLimit(const Segment& segment) const {
+    if (max_dirty_bytes == UINT64_MAX) return UINT64_MAX;
+    const int64_t limit = static_cast<int64_t>(durable_bytes + max_dirty_bytes) - segment.byte_base;
+    return limit < 0 ? 0 : static_cast<uint64_t>(limit);
+  }
+
   // Requires mutex. Makes `segment.limit` say what the guarded fields say.
   void PublishLimit(Segment& segment) const {
     uint64_t limit = segment.window_end;
     if (!segment.low_water_passed && segment.window_end < segment.size()) limit -= std::min(limit, LowWater(segment));
-    if (segment.attention) limit = 0;
-    segment.limit().store(limit, std::memory_order_seq_cst);
+    limit = std::min(limit, DirtyLimit(segment));
+    if (syncer_asleep || !followers.empty() || !fatal.ok()) limit = Segment::kAttentionLimit;
+    segment.SetLimit(limit);
+  }
+
+  // Requires mutex. Poisons the log when memory of the active segment had to be replaced.
+  void CheckMemory() {
+    if (!current) return;
+    if (Status status = current->CheckMemory(); !status.ok()) Poison(status);
+  }
+
+  // Requires mutex. Ends all appending: what was appended since the last sync, or in it, may be lost.
+  void Poison(const Status& cause) {
+    Fail(Status(ErrorCode::kPoisoned,
+                "what was appended last may be lost; close the log and open it again to see what is really there: " +
+                    cause.message(),
+                cause.os_error()));
+  }
+
+  // Requires mutex. Something was committed: wakes whoever waited for that.
+  void WakeSleepers() {
+    if (!syncer_asleep && followers.empty()) return;
+    if (std::exchange(syncer_asleep, false)) syncer_wake.notify_one();
+    for (AppendListener* follower : std::exchange(followers, {})) follower->OnAppended();
+    if (current) PublishLimit(*current);
   }
 
   // Requires mutex. Ends all appending; the first cause stays.
   void Fail(Status cause) {
     if (!fatal.ok()) return;
     fatal = std::move(cause);
-    if (current) {
-      current->attention = true;
-      PublishLimit(*current);
-    }
+    WakeSleepers();
+    if (current) PublishLimit(*current);
     window_wake.notify_all();
     spare_wake.notify_all();
     syncer_wake.notify_all();
@@ -91,8 +140,14 @@ struct WriterState {
     return AppendedSequenceLocked();
   }
   uint64_t AppendedSequenceLocked() const {
-    return current->base_sequence() + PointerCount(current->pointer().load(std::memory_order_seq_cst)) - 1;
+    const uint64_t count = PointerCount(current->pointer().load(std::memory_order_seq_cst));
+    // The pointer itself may have been lost. Then nobody knows, and whoever wants to wait for all of it has to wait for
+    // more than there will ever be, to learn why.
+    if (current->failure()->Happened()) return kUnknownSequence;
+    return current->base_sequence() + count - 1;
   }
+
+  static constexpr uint64_t kUnknownSequence = (uint64_t{1} << 53) - 1;  // above all that can be
 
   // How far the allocator keeps ahead of the write pointer, and how much of that is left when it is woken.
   static constexpr uint64_t kWindow = uint64_t{16} << 20;

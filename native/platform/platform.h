@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -52,6 +53,38 @@ class File {
   virtual Status Sync() = 0;
 };
 
+// What becomes of a mapping whose memory can no longer be read or written: another process has cut the file short, a
+// block of it cannot be read, memory itself is broken. The access that found out does not kill the process. The page is
+// replaced by zeroed memory of nobody's, the access completes there, and this tells. (On Windows it tells, but does not
+// save the process: win32_fault_guard.h.) Written by whatever the system calls at such a fault (a signal handler), so
+// only lock-free atomics.
+class MappingFailure {
+ public:
+  bool Happened() const { return happened_.load(std::memory_order_seq_cst); }
+
+  // Calls of Raise from now on also store `value` into `word`, which lives as long as the mapping is used. Before the
+  // mapping is shared.
+  void SetAlarm(std::atomic<uint64_t>* word, uint64_t value) {
+    value_ = value;
+    alarm_.store(word, std::memory_order_release);
+  }
+
+  // Before the page is replaced: whoever finds something in the new page can know that it is one.
+  void Raise() {
+    happened_.store(true, std::memory_order_seq_cst);
+    if (std::atomic<uint64_t>* const alarm = alarm_.load(std::memory_order_acquire); alarm != nullptr) {
+      alarm->store(value_, std::memory_order_seq_cst);
+    }
+  }
+
+ private:
+  std::atomic<bool> happened_{false};
+  std::atomic<std::atomic<uint64_t>*> alarm_{nullptr};
+  uint64_t value_ = 0;
+  static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free &&
+                std::atomic<std::atomic<uint64_t>*>::is_always_lock_free);
+};
+
 class Mapping {
  public:
   virtual ~Mapping() = default;  // unmaps, then closes the file
@@ -59,7 +92,12 @@ class Mapping {
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 
+  // Never reset. Once it has happened, nothing that was read from the mapping since may be believed, and nothing that
+  // was stored since may be relied on. Asked after an access, on the thread of that access, it covers the access.
+  const std::shared_ptr<MappingFailure>& failure() const { return failure_; }
+
   // The bytes of the range are on the medium when this returns. Whole pages are written, so neighbours may be too.
+  // kIo when the file has become shorter than the mapping: what lay behind its end is lost, whatever was written.
   virtual Status Sync(uint64_t offset, uint64_t length) = 0;
 
   // Makes the pages of the range present and writable, so that the next store to them does not fault. Never a signal:
@@ -67,11 +105,15 @@ class Mapping {
   virtual Status Populate(uint64_t offset, uint64_t length) = 0;
 
  protected:
-  Mapping(std::byte* data, size_t size) : data_(data), size_(size) {}
+  Mapping(std::byte* data, size_t size) : Mapping(data, size, std::make_shared<MappingFailure>()) {}
+  // For one that stands before another: they fail together.
+  Mapping(std::byte* data, size_t size, std::shared_ptr<MappingFailure> failure)
+      : data_(data), size_(size), failure_(std::move(failure)) {}
 
  private:
   std::byte* data_;
   size_t size_;
+  std::shared_ptr<MappingFailure> failure_;
 };
 
 // Held while it lives; the operating system lets go of it when the process dies, however it dies.

@@ -10,6 +10,7 @@ const char* ErrorCodeName(ErrorCode code) {
     case ErrorCode::kCorrupt: return "WAL_CORRUPT";
     case ErrorCode::kUnsupportedVersion: return "WAL_UNSUPPORTED_VERSION";
     case ErrorCode::kSegmentSizeMismatch: return "WAL_SEGMENT_SIZE_MISMATCH";
+    case ErrorCode::kOptionsMismatch: return "WAL_OPTIONS_MISMATCH";
     case ErrorCode::kRecordTooLarge: return "WAL_RECORD_TOO_LARGE";
     case ErrorCode::kDiskFull: return "WAL_DISK_FULL";
     case ErrorCode::kBackpressure: return "WAL_BACKPRESSURE";

@@ -19,6 +19,7 @@ enum class ErrorCode : uint8_t {
   kCorrupt,
   kUnsupportedVersion,
   kSegmentSizeMismatch,
+  kOptionsMismatch,
   kRecordTooLarge,
   kDiskFull,
   kBackpressure,

@@ -44,7 +44,10 @@ class FaultFile final : public File {
 class FaultMapping final : public Mapping {
  public:
   FaultMapping(FaultPlatform& platform, std::string path, std::unique_ptr<Mapping> real)
-      : Mapping(real->data(), real->size()), platform_(platform), path_(std::move(path)), real_(std::move(real)) {}
+      : Mapping(real->data(), real->size(), real->failure()),
+        platform_(platform),
+        path_(std::move(path)),
+        real_(std::move(real)) {}
 
   Status Sync(uint64_t offset, uint64_t length) override {
     SEGWAL_TRY(platform_.Judge({Operation::kSyncMapping, path_, offset, length, data()}));

@@ -43,7 +43,7 @@ class TestLog {
   // Four records of this size, with nothing else, fill a segment to the last byte.
   static constexpr size_t kQuarter = (kSegmentSize - kSegmentHeaderSize) / 4 - kFrameHeaderSize;
 
-  static LogOptions Options() { return {.segment_size = kSegmentSize, .sync_delay_us = 0}; }
+  static LogOptions Options() { return {.segment_size = kSegmentSize, .sync = SyncPolicy{.delay_us = 0}}; }
 
   TestLog() = default;
   ~TestLog();

@@ -15,6 +15,7 @@ WriterParts::WriterParts(uint64_t segment_size, uint64_t base_sequence)
   state_.durable = base_sequence - 1;
   EXPECT_OK(Allocator::MakeSegment(state_, log_id_, 1, segment_size, &state_.current));
   state_.current->Activate(base_sequence, platform_.Now(), state_.boot, state_.pid);
+  state_.current->byte_base = -static_cast<int64_t>(kSegmentHeaderSize);
   catalog_.AddLive(state_.current);
   const std::lock_guard lock(state_.mutex);
   state_.PublishLimit(*state_.current);

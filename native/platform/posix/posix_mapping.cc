@@ -29,9 +29,11 @@ PageRange PagesOf(uint64_t offset, uint64_t length) {
   return {begin, static_cast<size_t>(end - begin)};
 }
 
-Status ShorterThanMapped(const PosixFile& file, uint64_t size, uint64_t needed) {
-  return {ErrorCode::kIo, "map " + file.path() + ": the file has " + std::to_string(size) + " bytes, " +
-                              std::to_string(needed) + " are needed; has something truncated it?"};
+Status ShorterThanMapped(const char* operation, const PosixFile& file, uint64_t size, uint64_t needed) {
+  return {ErrorCode::kIo,
+          operation + (" " + file.path()) + ": the file has " + std::to_string(size) + " bytes, " +
+              std::to_string(needed) + " are needed; has something truncated it?",
+          EIO};
 }
 
 }  // namespace
@@ -40,7 +42,7 @@ Status PosixMapping::Create(std::unique_ptr<PosixFile> file, uint64_t length, bo
                             std::unique_ptr<Mapping>* mapping) {
   uint64_t size = 0;
   SEGWAL_TRY(file->Size(&size));
-  if (size < length) return ShorterThanMapped(*file, size, length);
+  if (size < length) return ShorterThanMapped("map", *file, size, length);
   const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
   void* const data = ::mmap(nullptr, static_cast<size_t>(length), protection, MAP_SHARED, file->descriptor(), 0);
   if (data == MAP_FAILED) return ErrorStatus("map", file->path(), errno);
@@ -50,15 +52,26 @@ Status PosixMapping::Create(std::unique_ptr<PosixFile> file, uint64_t length, bo
 }
 
 PosixMapping::PosixMapping(std::unique_ptr<PosixFile> file, std::byte* data, size_t size, bool writable)
-    : Mapping(data, size), file_(std::move(file)), writable_(writable) {}
+    : Mapping(data, size),
+      file_(std::move(file)),
+      guarded_(GuardRange(data, size, failure().get())),
+      writable_(writable) {}
 
-PosixMapping::~PosixMapping() { ::munmap(data(), size()); }
+PosixMapping::~PosixMapping() {
+  UnguardRange(guarded_);
+  ::munmap(data(), size());
+}
 
 Status PosixMapping::Sync(uint64_t offset, uint64_t length) {
   assert(offset <= size() && length <= size() - offset);
   if (length == 0) return {};
   const PageRange pages = PagesOf(offset, length);
-  return ResultStatus("sync", file_->path(), SyncPages(file_->descriptor(), data() + pages.offset, pages.length));
+  SEGWAL_TRY(ResultStatus("sync", file_->path(), SyncPages(file_->descriptor(), data() + pages.offset, pages.length)));
+  // Of pages behind the end of the file the system writes nothing, and says that all is well. Asked afterwards, so that
+  // no moment is left in which the file can have been cut short unnoticed before its pages were written.
+  uint64_t file_size = 0;
+  SEGWAL_TRY(file_->Size(&file_size));
+  return file_size < size() ? ShorterThanMapped("sync", *file_, file_size, size()) : Status::Ok();
 }
 
 Status PosixMapping::Populate(uint64_t offset, uint64_t length) {
@@ -75,7 +88,7 @@ Status PosixMapping::Populate(uint64_t offset, uint64_t length) {
   const uint64_t end = std::min<uint64_t>(pages.offset + pages.length, size());
   uint64_t file_size = 0;
   SEGWAL_TRY(file_->Size(&file_size));
-  if (file_size < end) return ShorterThanMapped(*file_, file_size, end);
+  if (file_size < end) return ShorterThanMapped("populate", *file_, file_size, end);
   const int allocated = AllocateBlocks(file_->descriptor(), end);
   if (allocated != 0 && allocated != ENOTSUP) return ErrorStatus("populate", file_->path(), allocated);
   const int again = PopulatePages(data() + pages.offset, pages.length);
@@ -96,7 +109,7 @@ Status TouchPages(PosixFile& file, uint64_t offset, std::byte* pages, size_t len
     std::byte probe;
     size_t count = 0;
     SEGWAL_TRY(file.Read(offset + at, std::span(&probe, 1), &count));
-    if (count == 0) return ShorterThanMapped(file, offset + at, offset + at + 1);
+    if (count == 0) return ShorterThanMapped("populate", file, offset + at, offset + at + 1);
     __atomic_fetch_or(reinterpret_cast<uint8_t*>(pages + at), hidden_zero, __ATOMIC_RELAXED);
   }
   return {};

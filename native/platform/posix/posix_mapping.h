@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "platform/platform.h"
+#include "platform/posix/posix_fault_guard.h"
 #include "platform/posix/posix_file.h"
 
 namespace segwal::posix {
@@ -20,6 +21,7 @@ class PosixMapping final : public Mapping {
   PosixMapping(std::unique_ptr<PosixFile> file, std::byte* data, size_t size, bool writable);
 
   const std::unique_ptr<PosixFile> file_;
+  GuardedRange* const guarded_;
   [[maybe_unused]] const bool writable_;  // for asserts
 };
 

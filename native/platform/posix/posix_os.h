@@ -27,6 +27,10 @@ int SyncPages(int descriptor, std::byte* pages, size_t length);
 // Faults in whole pages for writing. EFAULT where a store would have been a signal.
 int PopulatePages(std::byte* pages, size_t length);
 
+// The signals for a load or store that meets a page of a mapped file which is not there.
+std::span<const int> FaultSignals();
+inline constexpr size_t kMostFaultSignals = 2;
+
 uint64_t CoarseRealtime();  // µs since the epoch
 BootId ReadBootId();
 int FillRandom(std::span<std::byte> out);

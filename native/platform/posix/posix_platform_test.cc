@@ -370,7 +370,7 @@ TEST_F(PosixPlatformTest, MapsOnlyWhatTheFileHas) {
   FileWith("f", Bytes(kPage));
   std::unique_ptr<Mapping> mapping;
   const Status status = platform_.Map(Open("f", OpenMode::kReadWrite), 2 * kPage, true, &mapping);
-  ExpectFailure(status, ErrorCode::kIo, 0, "has 65536 bytes, 131072 are needed");
+  ExpectFailure(status, ErrorCode::kIo, EIO, "has 65536 bytes, 131072 are needed");
   EXPECT_EQ(mapping, nullptr);
 }
 
@@ -479,11 +479,11 @@ TEST_F(PosixPlatformTest, TouchingKeepsWhatIsStoredMeanwhile) {
 TEST_F(PosixPlatformTest, PopulatingATruncatedFileIsAnErrorAndNoSignal) {
   auto mapping = AllocateAndMap("f", 4 * kPage);
   ASSERT_EQ(::truncate(Path("f").c_str(), kPage), 0);
-  ExpectFailure(mapping->Populate(0, 4 * kPage), ErrorCode::kIo, 0, "has something truncated it?");
+  ExpectFailure(mapping->Populate(0, 4 * kPage), ErrorCode::kIo, EIO, "has something truncated it?");
   posix::Descriptor descriptor;
   ASSERT_OK(posix::OpenDescriptor(Path("f"), O_RDWR, &descriptor));
   posix::PosixFile file(std::move(descriptor), Path("f"));
-  ExpectFailure(posix::TouchPages(file, 0, mapping->data(), 4 * kPage), ErrorCode::kIo, 0, "truncated");
+  ExpectFailure(posix::TouchPages(file, 0, mapping->data(), 4 * kPage), ErrorCode::kIo, EIO, "truncated");
 }
 
 // --- The lock

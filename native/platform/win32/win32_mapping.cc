@@ -6,6 +6,7 @@
 #include <cassert>
 
 #include "platform/win32/win32_error.h"
+#include "platform/win32/win32_fault_guard.h"
 
 namespace segwal::win32 {
 namespace {
@@ -56,9 +57,11 @@ Win32Mapping::Win32Mapping(std::unique_ptr<Win32File> file, std::byte* data, siz
                            Deletions& deletions, const FileId& id)
     : Mapping(data, size), file_(std::move(file)), writable_(writable), deletions_(deletions), id_(id) {
   deletions_.Mapped(id_);
+  GuardRange(this->data(), this->size(), failure().get());
 }
 
 Win32Mapping::~Win32Mapping() {
+  UnguardRange(data());
   ::UnmapViewOfFile(data());
   file_.reset();
   deletions_.Unmapped(id_);

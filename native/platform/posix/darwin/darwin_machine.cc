@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <sys/random.h>
 #include <sys/sysctl.h>
 #include <time.h>
@@ -16,6 +17,12 @@ namespace {
 constexpr size_t kMaxEntropy = 256;  // what getentropy gives at most in one call
 
 }  // namespace
+
+// Which of the two it is depends on what backs the page.
+std::span<const int> FaultSignals() {
+  static constexpr std::array kSignals{SIGBUS, SIGSEGV};
+  return kSignals;
+}
 
 // There is no coarse clock, and no need for one: the time is read from a page that the kernel shares with every
 // process.

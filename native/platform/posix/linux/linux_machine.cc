@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -9,6 +10,11 @@
 #include "platform/posix/posix_os.h"
 
 namespace segwal::posix {
+
+std::span<const int> FaultSignals() {
+  static constexpr std::array kSignals{SIGBUS};
+  return kSignals;
+}
 
 uint64_t CoarseRealtime() {
   timespec now{};

@@ -1,6 +1,9 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "platform/posix/posix_error.h"
@@ -17,10 +20,23 @@ namespace {
 // One name for all the ways in which a kernel says that it does not have the call, or this file system does not.
 int Unsupported(int error) { return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL ? ENOTSUP : error; }
 
+// btrfs writes a changed page to a new place, so on a full disk a store to a page that was written before has no room,
+// allocated or not, and is a signal. Files with this attribute, which only an empty one can get, are written in place.
+// Others do not have it, and need none.
+void WriteInPlace(int descriptor) {
+  struct stat info;
+  if (::fstat(descriptor, &info) != 0 || info.st_size != 0) return;
+  int attributes = 0;
+  if (::ioctl(descriptor, FS_IOC_GETFLAGS, &attributes) != 0) return;
+  attributes |= FS_NOCOW_FL;
+  static_cast<void>(::ioctl(descriptor, FS_IOC_SETFLAGS, &attributes));
+}
+
 }  // namespace
 
 // fallocate and not posix_fallocate: where the file system has none, the C libraries disagree about what to do.
 int AllocateBlocks(int descriptor, uint64_t bytes) {
+  WriteInPlace(descriptor);
   return Unsupported(ErrnoOf([&] { return ::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)); }));
 }
 

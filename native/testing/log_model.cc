@@ -1,0 +1,93 @@
+#include "testing/log_model.h"
+
+#include <algorithm>
+
+namespace segwal {
+namespace {
+
+std::string Number(uint64_t number) { return std::to_string(number); }
+
+}  // namespace
+
+void LogModel::Append(const std::vector<ModelRecord>& records, bool returned) {
+  for (size_t i = 0; i < records.size(); ++i) {
+    slots_.push_back({records[i], returned ? State::kCommitted : State::kPending});
+    slots_.back().record.starts_frame = i == 0;
+  }
+}
+
+void LogModel::Committed(uint64_t sequence, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) At(sequence + i).state = State::kCommitted;
+}
+
+uint64_t LogModel::CommittedEnd() const {
+  const auto pending =
+      std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.state == State::kPending; });
+  return static_cast<uint64_t>(pending - slots_.begin());
+}
+
+uint64_t LogModel::LastNotPending() const {
+  const auto last =
+      std::find_if(slots_.rbegin(), slots_.rend(), [](const Slot& slot) { return slot.state != State::kPending; });
+  return static_cast<uint64_t>(slots_.rend() - last);
+}
+
+void LogModel::ClosedInOrder() { durable_ = last(); }
+
+void LogModel::Died(Death death, bool boot_known) {
+  if (death == Death::kPowerLoss) {
+    prefix_only_ = true;
+    stored_ = 0;
+  } else if (!boot_known && !prefix_only_) {
+    // Taken for a power loss, but nothing stored is lost: all up to the first writer that was stopped.
+    stored_ = CommittedEnd();
+    prefix_only_ = true;
+  }
+}
+
+std::string LogModel::Recovered(uint64_t first, uint64_t last) {
+  if (first < first_low_ || first > first_high_) {
+    return "the log begins with record " + Number(first) + "; it has to be one of " + Number(first_low_) + " … " +
+           Number(first_high_);
+  }
+  if (last < durable_) {
+    return "records " + Number(last + 1) + " … " + Number(durable_) + " were durable and are not there";
+  }
+  if (last < stored_) return "all up to record " + Number(stored_) + " was stored, and the log ends with " + Number(last);
+  const uint64_t most = prefix_only_ && !recovery_tried_ ? std::max(CommittedEnd(), durable_) : LastNotPending();
+  if (last > most)
+    return "the log ends with record " + Number(last) + ", and the last that can be there is " + Number(most);
+  if (!prefix_only_ && last < most) {
+    return "the log ends with record " + Number(last) + ", and all up to " + Number(most) + " had been appended";
+  }
+  if (last < slots_.size() && At(last + 1).state == State::kCommitted && !At(last + 1).record.starts_frame) {
+    return "a batch was cut in two behind record " + Number(last);
+  }
+  slots_.resize(last);
+  for (Slot& slot : slots_) {
+    if (slot.state == State::kPending) slot.state = State::kGap;
+  }
+  first_low_ = first_high_ = first;
+  durable_ = last;
+  stored_ = 0;
+  prefix_only_ = recovery_tried_ = false;
+  return {};
+}
+
+std::string LogModel::Check(uint64_t sequence, const ModelRecord& record) const {
+  if (sequence == 0 || sequence > last()) return "record " + Number(sequence) + " was never appended";
+  const Slot& slot = At(sequence);
+  if (slot.state != State::kCommitted) return "record " + Number(sequence) + " was never committed";
+  if (record.data == slot.record.data && record.key == slot.record.key && record.kind == slot.record.kind) return {};
+  return "record " + Number(sequence) + " is not what was appended: " + Number(record.data.size()) + " bytes for " +
+         Number(slot.record.data.size());
+}
+
+uint64_t LogModel::NextRecord(uint64_t sequence, uint64_t last) const {
+  do {
+    ++sequence;
+  } while (sequence <= last && At(sequence).state != State::kCommitted);
+  return sequence;
+}
+
+}  // namespace segwal
