@@ -12,10 +12,10 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { compareVersions, describe } from './prebuild/binary.mjs';
 import { nodeApiImports } from './prebuild/node-api-imports.mjs';
 import { glibcFloor, macosFloor, sourcesOf, targets } from './prebuild/targets.mjs';
-import { root } from './repository.mjs';
+import { defines, root } from './repository.mjs';
 import { directory as toolsDirectory, zig } from './tools.mjs';
 
-const napiVersion = 9;
+const napiVersion = Number(defines.find((define) => define.startsWith('NAPI_VERSION=')).slice(13));
 const entryPoints = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
 
 const require = createRequire(import.meta.url);
@@ -32,8 +32,7 @@ const flags = [
   '-fvisibility=hidden',
   '-fvisibility-inlines-hidden',
   '-fno-sanitize=undefined', // zig's own default
-  `-DNAPI_VERSION=${napiVersion}`,
-  '-DNODE_ADDON_API_DISABLE_CPP_EXCEPTIONS',
+  ...defines.map((define) => `-D${define}`),
   '-Inative',
   '-isystem',
   'node-api-headers',
