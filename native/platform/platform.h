@@ -60,7 +60,12 @@ class File {
 // only lock-free atomics.
 class MappingFailure {
  public:
-  bool Happened() const { return happened_.load(std::memory_order_seq_cst); }
+  bool Happened() const {
+    // Loads from the mapping that come before this in the program come before the load below: an acquire load holds
+    // back what follows it, not what precedes it. No instruction on x86.
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return happened_.load(std::memory_order_seq_cst);
+  }
 
   // Calls of Raise from now on also store `value` into `word`, which lives as long as the mapping is used. Before the
   // mapping is shared.
