@@ -9,13 +9,13 @@
 // Windows has a script of its own, test-windows.mjs. Ends with a table.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 import { root } from './repository.mjs';
 import { countTests, makeStage } from './stage.mjs';
-import { need, runtime, zig } from './tools.mjs';
+import { directory as tools, need, runtime, zig } from './tools.mjs';
 
 const base = resolve('build-tests', 'platforms');
 const stage = join(base, 'stage');
@@ -36,15 +36,46 @@ function run(what, command, args, { cwd = stage, env = {}, count = countTests } 
   rows.push({ what, ...counts, seconds: Math.round((Date.now() - start) / 1000), status });
 }
 
-function smoke(what, command) {
+function smoke(what, command, env = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'segwal-smoke-'));
   const [program, ...args] = command;
   const count = (output, status) => {
     console.log(`${what}: ${output.trim()}`);
     return { passed: Number(status === 0), failed: Number(status !== 0), skipped: 0 };
   };
-  run(what, program, [...args, 'scripts/smoke.cjs', '.', directory], { count });
+  run(what, program, [...args, 'scripts/smoke.cjs', '.', directory], { count, env });
   rmSync(directory, { recursive: true });
+}
+
+/**
+ * Where Bun for musl finds the libstdc++ that it wants (the addon wants none): that of Debian, and beside it what only glibc
+ * has, as a library with the name of glibc's loader. Good enough to start a program. This is no Alpine.
+ */
+function muslLibraries() {
+  const directory = join(tools, 'musl-libraries');
+  mkdirSync(directory, { recursive: true });
+  for (const name of ['libstdc++.so.6', 'libgcc_s.so.1']) {
+    copyFileSync(execFileSync('gcc', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(), join(directory, name));
+  }
+  const code = `#define _GNU_SOURCE
+    #include <locale.h>
+    #include <sys/random.h>
+    #include <time.h>
+    unsigned arc4random(void) { unsigned value; getrandom(&value, sizeof value, 0); return value; }
+    int _dl_find_object(void* address, void* result) { return -1; }
+    size_t __strftime_l(char* out, size_t size, const char* format, const struct tm* time, locale_t locale) {
+      return strftime_l(out, size, format, time, locale);
+    }
+    char __libc_single_threaded;
+    int __cxa_thread_atexit_impl(void (*destroy)(void*), void* object, void* library) { return 0; }
+    unsigned __cpu_model[4];
+    int __cpu_indicator_init(void) { return 0; }`;
+  const output = join(directory, 'ld-linux-x86-64.so.2');
+  execFileSync(zig(), ['cc', '-target', 'x86_64-linux-musl', '-shared', '-fPIC', '-O1', '-o', output, '-xc', '-'], {
+    input: code,
+    stdio: ['pipe', 'inherit', 'inherit'],
+  });
+  return directory;
 }
 
 /** The C++ tests by one of cmake/*.cmake, as a program. */
@@ -92,7 +123,8 @@ const parts = {
     run('arm64: C++ under qemu', qemu[0], [...qemu.slice(1), tests, '--gtest_brief=1', filter]);
   },
   musl() {
-    smoke('musl: bun', [runtime('bun musl')]);
+    need('/lib/ld-musl-x86_64.so.1', 'musl');
+    smoke('musl: bun', [runtime('bun musl')], { LD_LIBRARY_PATH: muslLibraries() });
     const tests = crossBuildTests('linux-x64-musl', { SEGWAL_ZIG: zig() });
     run('musl: C++, static', tests, ['--gtest_brief=1']);
   },
