@@ -26,7 +26,10 @@ const wineEnvironment = {
   WINEDEBUG: '-all',
   WINEARCH: 'win64',
   WINEDLLOVERRIDES: 'mscoree,mshtml=',
-  SEGWAL_KILLS: process.env.SEGWAL_KILLS ?? '20', // a process takes seconds to start there
+  // A process takes seconds to start there, an open ten times as long.
+  SEGWAL_KILLS: process.env.SEGWAL_KILLS ?? '20',
+  SEGWAL_BITFLIPS: process.env.SEGWAL_BITFLIPS ?? '50',
+  SEGWAL_ROUNDS: process.env.SEGWAL_ROUNDS ?? '4',
 };
 const run = (command, args, options = {}) => execFileSync(command, args, { stdio: 'inherit', ...options });
 
