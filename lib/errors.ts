@@ -78,6 +78,11 @@ export class WalError extends Error {
   }
 }
 
+/** What a function that promises something returns when it refuses at once. */
+export function rejection(error: unknown): Promise<never> {
+  return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+}
+
 /** Makes the error that a user sees of what the native side reported. */
 export function fromNative(failure: NativeFailure): WalError {
   const details: WalErrorDetails = {};

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Codec, WalData } from './codec';
 import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
-import { fromNative, settle, WalError } from './errors';
+import { fromNative, rejection, settle, WalError } from './errors';
 import { loadNative } from './load';
 import { Followers } from './following';
 import type { Native, NativeLog, NativeReader } from './native';
@@ -129,24 +129,24 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const resolved = resolveOptions(options, addon.constants);
     const path = resolve(directory);
     const diagnostics = new Diagnostics(path);
-    let wal: WalManager<T> | undefined;
+    const opened: { wal?: WalManager<T> } = {}; // what is called below can be called before there is one
     const native = await settle(
       addon.open(
         path,
         resolved.native,
         (durable, failure) => {
           const error = failure === null ? undefined : fromNative(failure);
-          wal?.onProgress(durable, error);
+          opened.wal?.onProgress(durable, error);
           if (error !== undefined) diagnostics.poisoned(error);
         },
-        () => wal?.followers.wake(),
+        () => opened.wal?.followers.wake(),
         (failure) => {
           diagnostics.room(failure === null ? undefined : fromNative(failure));
         },
       ),
     );
-    wal = new WalManager<T>(native, addon.constants, resolved);
-    return wal;
+    opened.wal = new WalManager<T>(native, addon.constants, resolved);
+    return opened.wal;
   }
 
   /**
@@ -209,7 +209,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       const policy = this.policyOf(sync);
       return this.settleWrite(this.appendInTime(data, record), 1, policy);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return rejection(error);
     }
   }
 
@@ -239,7 +239,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       const append = (): number => this.appendArray(batch);
       return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return rejection(error);
     }
   }
 

@@ -46,8 +46,8 @@ Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
       },
       [result, deferred, on_progress, on_appended, on_room](Napi::Env back) {
         if (!result->status.ok()) return deferred->Reject(ToJs(back, result->status));
-        auto* handle = new LogHandle(back, std::move(result->share), on_progress->Value(), on_appended->Value(),
-                                     on_room->Value());
+        auto* handle =
+            new LogHandle(back, std::move(result->share), on_progress->Value(), on_appended->Value(), on_room->Value());
         deferred->Resolve(handle->Expose(back));
       });
   return deferred->Promise();
