@@ -10,7 +10,9 @@ import { files } from './repository.mjs';
 /** Makes `directory` afresh, with the binary of each target in `names`, built when it is not there. */
 export function makeStage(directory, names, { rebuild = false } = {}) {
   rmSync(directory, { recursive: true, force: true });
-  for (const path of files.filter((name) => /^(lib|test|native\/(sources\.txt|testing\/recorder\/)|scripts\/smoke\.cjs|[^/]+$)/.test(name))) {
+  for (const path of files.filter((name) =>
+    /^(lib|test|native\/(sources\.txt|testing\/recorder\/)|scripts\/smoke\.cjs|[^/]+$)/.test(name),
+  )) {
     mkdirSync(dirname(join(directory, path)), { recursive: true });
     copyFileSync(path, join(directory, path));
   }

@@ -7,6 +7,7 @@ import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { WalManager } from '../lib';
+import type { WalRecord } from '../lib';
 import { smallSegment, useLogs } from './helpers/logs';
 import { startChild } from './helpers/processes';
 import { texts } from './helpers/records';
@@ -70,7 +71,7 @@ test('what is truncated gives its room back, though somebody was reading it', as
   await wal.sync();
   const reader = await WalManager.open(logs.path, { readOnly: true });
   const iterator = reader.read()[Symbol.iterator]();
-  expect(iterator.next().value?.sequence).toBe(1);
+  expect((iterator.next().value as WalRecord).sequence).toBe(1);
   const before = bytesInSegments();
   await wal.truncateBefore(wal.lastSequence);
   iterator.return?.();

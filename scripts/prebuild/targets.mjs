@@ -20,7 +20,7 @@ const darwin = {
   libraries: /^\/usr\/lib\/libSystem\.B\.dylib$/,
   link: ['-Wl,-undefined,dynamic_lookup', '-Wl,-dead_strip'],
   // The linker has no list of exports. These are the compiler's own, and weak: the system takes whichever was first.
-  alsoExported: /^(_Z(n|d)[al].*|_mh_dylib_header|__dso_handle)$/,
+  alsoExported: /^(_Z(n[aw]|d[al]).*|_mh_dylib_header|__dso_handle)$/,
 };
 
 export const targets = [
