@@ -55,7 +55,8 @@ export class Subordinate {
 /** Why this machine cannot trace the system calls of a process; undefined when it can. */
 export function straceRefusal(): string | undefined {
   const trial = 'sleep 0.2 & strace -f -o /dev/null -p $!';
-  const { status, stderr } = spawnSync('sh', ['-c', trial], { encoding: 'utf8' });
+  const { status, stderr, error } = spawnSync('sh', ['-c', trial], { encoding: 'utf8' });
+  if (error !== undefined) return error.message;
   return status === 0 ? undefined : (stderr.trim().split('\n')[0] ?? 'strace failed');
 }
 
