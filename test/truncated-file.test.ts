@@ -81,21 +81,24 @@ whereCutsSucceed.each(cuts)('the active segment is cut short %s', (_, size) => {
   });
 });
 
-(refusesCuts ? test.skip : test)('the active segment is removed: what is appended is never called durable', async () => {
-  const child = new Subordinate();
-  await child.order('open', logs.path, JSON.stringify({ segmentSize, sync: 'async' }));
-  await child.order('append', 1000);
-  expect(await child.order('sync')).toEqual({ value: 1 });
-  unlinkSync(join(logs.path, segmentName(1)));
-  await child.order('append', 1000);
-  const removed = { code: 'WAL_POISONED', cause: 'ENOENT' };
-  expect(await child.order('sync')).toMatchObject(removed);
-  expect(await child.order('append', 1000)).toMatchObject(removed);
-  expect(await child.order('durable')).toEqual({ value: 1 });
-  expect(await child.order('close')).toMatchObject(removed);
-  await child.dismiss();
-  await expectWalError('WAL_CORRUPT', () => WalManager.open(logs.path));
-});
+(refusesCuts ? test.skip : test)(
+  'the active segment is removed: what is appended is never called durable',
+  async () => {
+    const child = new Subordinate();
+    await child.order('open', logs.path, JSON.stringify({ segmentSize, sync: 'async' }));
+    await child.order('append', 1000);
+    expect(await child.order('sync')).toEqual({ value: 1 });
+    unlinkSync(join(logs.path, segmentName(1)));
+    await child.order('append', 1000);
+    const removed = { code: 'WAL_POISONED', cause: 'ENOENT' };
+    expect(await child.order('sync')).toMatchObject(removed);
+    expect(await child.order('append', 1000)).toMatchObject(removed);
+    expect(await child.order('durable')).toEqual({ value: 1 });
+    expect(await child.order('close')).toMatchObject(removed);
+    await child.dismiss();
+    await expectWalError('WAL_CORRUPT', () => WalManager.open(logs.path));
+  },
+);
 
 (refusesCuts ? test.skip : test)('a log that is cut short at a random moment never kills its process', async () => {
   const seed = Number(process.env['SEGWAL_SEED'] ?? Date.now() % 1e9);
