@@ -123,6 +123,11 @@ export class ReplayError extends WalError {
   }
 }
 
+/** What a function that promises something returns when it refuses at once. */
+export function rejection(error: unknown): Promise<never> {
+  return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+}
+
 /** Makes the error that a user sees of what the native side reported. */
 export function fromNative(failure: NativeFailure): WalError {
   const details: WalErrorDetails = {};
@@ -157,6 +162,28 @@ function systemError(errno: number): Error {
 }
 
 function systemErrorName(errno: number): string {
-  // libuv's numbers are the negated ones of POSIX; those of Windows have no names here.
-  return process.platform === 'win32' ? `Windows error` : getSystemErrorName(-errno);
+  // libuv's numbers are the negated ones of POSIX.
+  return process.platform === 'win32' ? (windowsErrors.get(errno) ?? 'UNKNOWN') : getSystemErrorName(-errno);
 }
+
+/** The errors of Windows that files meet, by the names that Node.js has for them. */
+const windowsErrors = new Map(
+  Object.entries({
+    EACCES: [998],
+    EBUSY: [32, 33, 1224],
+    EDQUOT: [1295],
+    EEXIST: [80, 183],
+    EFBIG: [223],
+    EINVAL: [87, 123],
+    EIO: [23, 29, 30, 31, 1117],
+    EMFILE: [4],
+    ENAMETOOLONG: [206],
+    ENOENT: [2, 3, 53],
+    ENOMEM: [8, 14, 1455],
+    ENOSPC: [39, 112, 314],
+    ENOTDIR: [267],
+    ENOTSUP: [50],
+    EPERM: [5],
+    EROFS: [19],
+  }).flatMap(([name, numbers]) => numbers.map((number): [number, string] => [number, name])),
+);

@@ -167,7 +167,7 @@ export interface NativeLog {
   lastError(): NativeFailure;
 
   firstSequence(): number;
-  lastSequence(): number;
+  lastSequence: () => number;
   durableSequence(): number;
   /** The last sequence number handed out, by any thread, committed or not yet: what a barrier has to wait for. */
   appendedSequence(): number;
@@ -181,7 +181,7 @@ export interface NativeLog {
   /** The same in the time that the log's policy allows. */
   expectDurable(sequence: number): void;
   /** With false, an append that would have to wait for the disk returns −WAL_BACKPRESSURE at once. */
-  setPatient(patient: boolean): void;
+  setPatient: (patient: boolean) => void;
 
   /**
    * Waits for a record behind `sequence`, instead of for whatever the call before asked for. 0: there is one; 1:

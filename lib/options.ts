@@ -164,7 +164,7 @@ function resolveSegmentSize(size: unknown, constants: Native['constants']): numb
 function resolveDirtyBytes(bytes: unknown): number | null {
   if (bytes === undefined) return null;
   if (bytes !== Infinity) checkInteger('maxDirtyBytes', bytes, minDirtyBytes, Number.MAX_SAFE_INTEGER);
-  return bytes as number;
+  return bytes;
 }
 
 /** What `write` does when it is not told otherwise, and when the log syncs; null when that was left out. */

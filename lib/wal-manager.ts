@@ -8,7 +8,7 @@ import type { Codec, WalData } from './codec';
 import type { BatchCompressor } from './compression';
 import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
-import { fromNative, settle, WalError } from './errors';
+import { fromNative, rejection, settle, WalError } from './errors';
 import { checkHealth } from './health';
 import type { HealthReport } from './health';
 import { loadNative } from './load';
@@ -151,7 +151,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const resolved = resolveOptions<T>({ ...options, enabled: true }, addon.constants);
     const path = resolve(directory);
     const diagnostics = new Diagnostics(path);
-    let wal: WalManager<T> | undefined;
+    const opened: { wal?: WalManager<T> } = {}; // what is called below can be called before there is one
     let noRoom: WalError | undefined;
     const native = await settle(
       addon.open(
@@ -159,18 +159,18 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
         resolved.native,
         (durable, failure) => {
           const error = failure === null ? undefined : fromNative(failure);
-          wal?.onProgress(durable, error);
+          opened.wal?.onProgress(durable, error);
           if (error !== undefined) diagnostics.poisoned(error);
         },
-        () => wal?.followers.wake(),
+        () => opened.wal?.followers.wake(),
         (failure) => {
           noRoom = failure === null ? undefined : fromNative(failure);
           diagnostics.room(noRoom);
         },
       ),
     );
-    wal = new WalManager<T>(native, addon.constants, resolved, path, () => noRoom);
-    return wal;
+    opened.wal = new WalManager<T>(native, addon.constants, resolved, path, () => noRoom);
+    return opened.wal;
   }
 
   /**
@@ -233,7 +233,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       const policy = this.policyOf(sync);
       return this.settleWrite(this.appendInTime(data, record), 1, policy);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return rejection(error);
     }
   }
 
@@ -261,7 +261,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       }
       return this.writeArray(toBatch(records, this.codec), policy);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return rejection(error);
     }
   }
 

@@ -53,7 +53,8 @@ std::string LogModel::Recovered(uint64_t first, uint64_t last) {
   if (last < durable_) {
     return "records " + Number(last + 1) + " … " + Number(durable_) + " were durable and are not there";
   }
-  if (last < stored_) return "all up to record " + Number(stored_) + " was stored, and the log ends with " + Number(last);
+  if (last < stored_)
+    return "all up to record " + Number(stored_) + " was stored, and the log ends with " + Number(last);
   const uint64_t most = prefix_only_ && !recovery_tried_ ? std::max(CommittedEnd(), durable_) : LastNotPending();
   if (last > most)
     return "the log ends with record " + Number(last) + ", and the last that can be there is " + Number(most);
