@@ -21,6 +21,9 @@ import type { NativeFailure } from './native';
  * | `WAL_CLOSED` | the log was closed |
  * | `WAL_READ_ONLY` | the log was opened with `readOnly` |
  * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept |
+ * | `WAL_CODEC_MISSING` | a batch is, or is to be, compressed with a codec that is not there; the message says how to get it |
+ * | `WAL_REPLAY` | the handler of a replay failed; `cause` is what it threw. See {@link ReplayError} |
+ * | `WAL_TRANSACTION_TOO_LARGE` | a replay with `committedOnly` would have to hold back more than `maxTransactionBytes` |
  * | `WAL_ABORTED` | the operation was given up before it was done |
  * | `WAL_IO` | the operating system refused; `cause` says what |
  * | `WAL_NATIVE_LOAD` | the native core could not be loaded; the message says how to mend that |
@@ -39,6 +42,9 @@ export type WalErrorCode =
   | 'WAL_CLOSED'
   | 'WAL_READ_ONLY'
   | 'WAL_TRUNCATED'
+  | 'WAL_CODEC_MISSING'
+  | 'WAL_REPLAY'
+  | 'WAL_TRANSACTION_TOO_LARGE'
   | 'WAL_ABORTED'
   | 'WAL_IO'
   | 'WAL_NATIVE_LOAD';
@@ -81,6 +87,45 @@ export class WalError extends Error {
 /** What a function that promises something returns when it refuses at once. */
 export function rejection(error: unknown): Promise<never> {
   return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+}
+
+/**
+ * A replay has ended early, for whatever reason. By then no handler is under way.
+ *
+ * ```ts
+ * catch (error) {
+ *   if (error instanceof ReplayError) await wal.replay(error.resumeFrom, handler);
+ * }
+ * ```
+ */
+export class ReplayError extends WalError {
+  static {
+    Object.defineProperty(this.prototype, 'name', { value: 'ReplayError', configurable: true, writable: true });
+  }
+
+  /** The record whose handler failed, or that could not be read, when it was one. */
+  readonly sequence: number | undefined;
+  /**
+   * Everything before this sequence number is done. Of the records from it on, some may be done already, when handlers
+   * ran side by side or transactions overlapped: handlers get those again.
+   */
+  readonly resumeFrom: number;
+
+  constructor(code: WalErrorCode, message: string, details: WalErrorDetails, resumeFrom: number) {
+    super(code, message, details);
+    this.sequence = details.firstSequence;
+    this.resumeFrom = resumeFrom;
+  }
+
+  /** @internal */
+  static of(error: WalError, resumeFrom: number): ReplayError {
+    const { code, message, cause, segment, offset, firstSequence, lastSequence } = error;
+    const details: WalErrorDetails = {};
+    if (cause !== undefined) details.cause = cause;
+    if (segment !== undefined) Object.assign(details, { segment, offset });
+    if (firstSequence !== undefined) Object.assign(details, { firstSequence, lastSequence });
+    return new ReplayError(code, message, details, resumeFrom);
+  }
 }
 
 /** Makes the error that a user sees of what the native side reported. */

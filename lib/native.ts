@@ -61,6 +61,12 @@ export interface NativeReport {
   findings: NativeFinding[];
 }
 
+export interface NativeCheckpoint {
+  sequence: number;
+  timeMs: number;
+  data: Buffer | null;
+}
+
 export interface NativeSegment {
   id: number;
   firstSequence: number;
@@ -87,6 +93,7 @@ export interface NativeStats {
   syncP50Ms: number;
   syncP99Ms: number;
   syncMaxMs: number;
+  lastSyncTimestamp: number;
   rotations: number;
   writerStalls: number;
   writerStallMs: number;
@@ -96,7 +103,9 @@ export interface NativeStats {
 /**
  * A cursor. `fill` copies the next records into `data` and describes them in `descriptors`, 32 bytes each: two float64
  * (sequence, ms since the epoch), four uint32 (data offset, data length, key length, attributes: kind in bits 0–7,
- * `hasKey` in bit 8, codec in bits 12–14). The key stands right before the data.
+ * `hasKey` in bit 8, codec in bits 12–14). The key stands right before the data. With a codec it is a compressed batch,
+ * alone in its chunk: the sequence of its first record, what the codec made of it as data, and in the place of the key
+ * length its size before.
  */
 export interface NativeReader {
   /**
@@ -106,6 +115,11 @@ export interface NativeReader {
   fill(data: Uint8Array, descriptors: ArrayBuffer): number;
   /** The same on a native thread; the buffers must be left alone until it settles. Rejects with NativeFailure. */
   fillAsync(data: Uint8Array, descriptors: ArrayBuffer): Promise<number>;
+  /**
+   * Descriptors of those records of the compressed batch filled in last that are wanted, of what its codec made of it;
+   * offsets are in `plain`. Or −code.
+   */
+  expand(plain: Uint8Array): ArrayBuffer | number;
   /** Goes on up to record `last`, which must be committed, where it had come to the end. */
   extend(last: number): void;
   /** Lets go of mappings now instead of at garbage collection. Idempotent; `fill` afterwards returns 0. */
@@ -139,6 +153,17 @@ export interface NativeLog {
   ): number;
   /** Records offsets[i] … offsets[i + 1] of `buffer`; the offsets are checked. First sequence, or −code. */
   appendPacked(buffer: Uint8Array, offsets: Uint32Array, kind: number, key?: Uint8Array | string): number;
+  /** What a codec compresses of the batch that these are the arguments of; or −code. */
+  packBatch(
+    data: (Uint8Array | string)[],
+    kinds: Uint8Array | null,
+    keys: (Uint8Array | string | undefined | null)[] | null,
+  ): Uint8Array | number;
+  packPacked(buffer: Uint8Array, offsets: Uint32Array, kind: number, key?: Uint8Array | string): Uint8Array | number;
+  /** Whether so many bytes would be better to store than `plain`, which one of the two before has made. */
+  compressionPays(plain: Uint8Array, compressedBytes: number): boolean;
+  /** Appends what a codec made of `plain`. First sequence, or −code. REQUIRES: it pays. */
+  appendCompressed(codec: number, plain: Uint8Array, compressed: Uint8Array): number;
   lastError(): NativeFailure;
 
   firstSequence(): number;
@@ -167,6 +192,10 @@ export interface NativeLog {
 
   rotate(): Promise<void>;
   truncateBefore(sequence: number): Promise<void>;
+  /** Rejects with `WAL_NOT_FOUND` for a record that is not there yet, `WAL_TRUNCATED` for one that is gone. */
+  createCheckpoint(sequence: number, data: Uint8Array | null): Promise<NativeCheckpoint>;
+  /** By sequence, or −code. */
+  checkpoints(): NativeCheckpoint[] | number;
   segments(): NativeSegment[];
   stats(): NativeStats;
   /** One record, as `NativeReader.fill` would: 1 or 0, or a negative number with that meaning. */
@@ -193,6 +222,7 @@ export interface Native {
     readonly batchOverhead: number; // bytes a batch frame adds, and …
     readonly batchRecordOverhead: number; // … each record in it
     readonly descriptorBytes: number; // 32
+    readonly maxCheckpointBytes: number;
     readonly crc32cImplementation: string; // 'portable', 'sse42' or 'armv8'
   };
   /**

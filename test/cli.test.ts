@@ -45,13 +45,23 @@ describe('segwal', () => {
     for (const args of [['--help'], ['-h'], ['help']]) {
       const { status, stdout } = await runCli(args);
       expect(status).toBe(0);
-      for (const word of ['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'Exit status', '130']) {
+      for (const word of [
+        'ingest',
+        'inspect',
+        'dump',
+        'verify',
+        'repair',
+        'tail',
+        'checkpoint',
+        'Exit status',
+        '130',
+      ]) {
         expect(stdout).toContain(word);
       }
     }
   });
 
-  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail'])(
+  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint'])(
     '%s --help tells of the command',
     async (command) => {
       const { status, stdout } = await runCli([command, '--help']);
@@ -91,7 +101,7 @@ describe('segwal', () => {
     expect(stderr).toMatch(message);
   });
 
-  test.each(['inspect', 'dump', 'verify', 'repair', 'tail'])(
+  test.each(['inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint'])(
     '%s of a log that is not there says so',
     async (command) => {
       const { status, stderr } = await runCli([command, logs.path]);
@@ -299,6 +309,11 @@ describe('segwal dump', () => {
     [['--limit', '0'], []],
     [['--from-time', '2020-01-01', '--to-time', '2020-01-02T00:00:00Z'], []],
     [['--from-time', '1000.5', '--limit', '1'], [1]],
+    [['--since', '2020-01-01', '--until', '2020-01-02T00:00:00Z'], []],
+    [
+      ['--since', '1000.5', '--limit', '2'],
+      [1, 2],
+    ],
   ];
   test.each(filters)('%p prints the records %p', async (args, expected) => {
     await makeLog();

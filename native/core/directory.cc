@@ -106,7 +106,7 @@ Status LogDirectory::CreateWithParents(const std::string& path) const {
 
 Status LogDirectory::Create() const {
   SEGWAL_TRY(CreateRoot());
-  for (const std::string& path : {MetadataPath(), SegmentsPath(), root_ + "/checkpoints", QuarantinePath()}) {
+  for (const std::string& path : {MetadataPath(), SegmentsPath(), CheckpointsPath(), QuarantinePath()}) {
     SEGWAL_TRY(platform_.CreateDirectory(path));
   }
   SEGWAL_TRY(platform_.SyncDirectory(root_));

@@ -48,6 +48,7 @@ class LogDirectory {
   std::string SegmentsPath() const { return root_ + "/segments"; }
   std::string StandInPath() const { return MetadataPath() + "/stand-in.tmp"; }  // a segment that is being made
   std::string SegmentPath(uint64_t id) const { return SegmentsPath() + "/" + SegmentName(id); }
+  std::string CheckpointsPath() const { return root_ + "/checkpoints"; }
   std::string QuarantinePath() const { return root_ + "/quarantine"; }
 
   static std::string SegmentName(uint64_t id);  // wal-000001.log; more digits when it takes them

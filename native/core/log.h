@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,13 @@ class Log {
   // Deletes whole segments all of whose records lie before `sequence`. Everything before the segments that stay is
   // durable first, and so is the identity of the first of them.
   virtual Status TruncateBefore(uint64_t sequence) = 0;
+
+  // Makes everything up to `sequence` durable, and says durably that an application has it elsewhere, with `data`, at
+  // most kMaxCheckpointData bytes. Older checkpoints are thinned out. kNotFound for a record that is not there yet,
+  // kTruncated for one that is gone. Blocks for the disk.
+  virtual Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) = 0;
+  // The valid ones, by sequence.
+  virtual Status Checkpoints(std::vector<Checkpoint>* checkpoints) = 0;
 
   virtual std::vector<SegmentInfo> Segments() = 0;
   virtual LogStats Stats() = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/appender.h"
+#include "core/checkpoints.h"
 #include "core/reader.h"
 #include "core/verify.h"
 
@@ -74,6 +75,10 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
     return Status::Corrupt(directory_.MetaPath() + " and the segments are of different logs",
                            {.segment = meta.first_segment, .first_sequence = meta.first_sequence});
   }
+  std::vector<Checkpoint> checkpoints;
+  report_.findings.clear();
+  SEGWAL_TRY(CheckpointDirectory(platform_, directory_).Load(first.identity.log_id, &checkpoints, &report_.findings));
+  checkpoint_at_ = checkpoints.empty() ? 0 : checkpoints.back().sequence;
   SEGWAL_TRY(Adopt(first));
   if (options.segment_size != 0 && options.segment_size != segment_size_) {
     return Status(ErrorCode::kSegmentSizeMismatch, "the log has segments of " + std::to_string(segment_size_) +
@@ -165,16 +170,16 @@ Status ReadOnlyLog::Refresh() {
 // A log that was closed in order may have lost its last segment since, and then no segment says so. A live writer is no
 // excuse: it notes in wal.meta only what stands in the segments already, and truncateBefore takes nothing from the end.
 Status ReadOnlyLog::CheckDurableEnd() {
-  if (end_.sequence >= closed_at_) {
-    durable_ = std::max(durable_, closed_at_);
+  const uint64_t proven = std::max(closed_at_, checkpoint_at_);
+  if (end_.sequence >= proven) {
+    durable_ = std::max(durable_, proven);
     return Status::Ok();
   }
   return directory_.SegmentDamage(
-      {.segment = end_.segment,
-       .offset = end_.offset,
-       .first_sequence = end_.sequence + 1,
-       .last_sequence = closed_at_},
-      "the log ends here, but it had been closed with records up to " + std::to_string(closed_at_) + ", all durable");
+      {.segment = end_.segment, .offset = end_.offset, .first_sequence = end_.sequence + 1, .last_sequence = proven},
+      "the log ends here, but " +
+          (proven == closed_at_ ? "it had been closed with records up to " + std::to_string(proven) + ", all durable"
+                                : "there is a checkpoint of record " + std::to_string(proven)));
 }
 
 Status ReadOnlyLog::Follow() {
@@ -291,6 +296,15 @@ Status ReadOnlyLog::ExpectDurable(uint64_t) { return ReadOnly("making records du
 Status ReadOnlyLog::WaitDurable(uint64_t) { return ReadOnly("making records durable"); }
 Status ReadOnlyLog::Rotate() { return ReadOnly("rotating"); }
 Status ReadOnlyLog::TruncateBefore(uint64_t) { return ReadOnly("truncating"); }
+
+Status ReadOnlyLog::CreateCheckpoint(uint64_t, std::optional<ByteView>, Checkpoint*) {
+  return ReadOnly("making a checkpoint");
+}
+
+Status ReadOnlyLog::Checkpoints(std::vector<Checkpoint>* checkpoints) {
+  std::vector<Finding> findings;
+  return CheckpointDirectory(platform_, directory_).Load(log_id_, checkpoints, &findings);
+}
 
 std::vector<SegmentInfo> ReadOnlyLog::Segments() {
   const std::lock_guard lock(mutex_);

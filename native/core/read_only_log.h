@@ -40,6 +40,8 @@ class ReadOnlyLog final : public Log {
   void RemoveListener(DurabilityListener*) override {}
   Status Rotate() override;
   Status TruncateBefore(uint64_t sequence) override;
+  Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;
+  Status Checkpoints(std::vector<Checkpoint>* checkpoints) override;
   std::vector<SegmentInfo> Segments() override;
   LogStats Stats() override;
   Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
@@ -81,6 +83,7 @@ class ReadOnlyLog final : public Log {
   uint64_t durable_ = 0;
   // What wal.meta said of it, before the last look at the segments: whatever it speaks of was in them by then.
   uint64_t closed_at_ = 0;
+  uint64_t checkpoint_at_ = 0;  // likewise the newest checkpoint, when the log was opened
 
   // Whoever waits for more, and the thread that looks for it while somebody does. The writer is another process and
   // must not be disturbed, so that nothing but looking is left.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/checkpoints.h"
 #include "core/recovery_decision.h"
 
 namespace segwal {
@@ -30,6 +31,7 @@ Status RecoveryDecision::Run() {
   if (plan_.candidates.empty() && meta_state_ == SectorState::kAbsent) return PrepareNewLog();
   if (options_.salvage) SEGWAL_TRY(PrepareSalvage());
   SEGWAL_TRY(CheckSegments());
+  SEGWAL_TRY(LoadCheckpoints());
   SEGWAL_TRY(ScanUnsealed());
   SEGWAL_TRY(Decide());
   for (size_t i = 0; i < plan_.scanned.size(); ++i) {
@@ -176,6 +178,14 @@ Status RecoveryDecision::CheckSize() {
                 "the log has segments of " + std::to_string(plan_.meta.segment_size) +
                     " bytes, but segmentSize asks for " + std::to_string(options_.segment_size) +
                     "; it is fixed for the life of a log: leave it out or give the log's own");
+}
+
+// A checkpoint was made durable after everything that it speaks of.
+Status RecoveryDecision::LoadCheckpoints() {
+  SEGWAL_TRY(
+      CheckpointDirectory(platform_, directory_).Load(plan_.meta.log_id, &plan_.checkpoints, &plan_.report.findings));
+  if (!plan_.checkpoints.empty()) plan_.proof = std::max(plan_.proof, plan_.checkpoints.back().sequence);
+  return Status::Ok();
 }
 
 Status RecoveryDecision::ScanUnsealed() {

@@ -209,6 +209,7 @@ Status ApplyRecovery(Platform& platform, const LogDirectory& directory, Recovery
   SEGWAL_TRY(RecoveryAction(platform, directory, plan).Run());
   recovered->is_new = plan->is_new;
   recovered->meta = plan->meta;
+  recovered->checkpoints = std::move(plan->checkpoints);
   recovered->report = std::move(plan->report);
   if (plan->is_new) return Status::Ok();
   const size_t last = plan->ends.size() - 1;

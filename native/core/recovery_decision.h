@@ -24,6 +24,7 @@ class RecoveryDecision {
   Status CheckSegments();
   Status CheckIdentity(const Candidate& candidate) const;
   Status CheckSize();
+  Status LoadCheckpoints();
   Status ScanUnsealed();
   Status Scan(const Candidate& candidate, Scanned* scanned);
 

@@ -67,6 +67,7 @@ struct RecoveryPlan {
   bool is_new = false;
   LogMeta meta;
   bool write_meta = false;
+  std::vector<Checkpoint> checkpoints;
   std::vector<Candidate> candidates;  // by id; once checked: with an identity and without gaps
   std::vector<Scanned> scanned;       // beside candidates; empty for settled ones
   std::vector<uint64_t> ends;         // beside candidates: where the frames end

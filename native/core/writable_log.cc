@@ -24,7 +24,8 @@ WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOp
     : options_(options),
       reclaimer_(std::move(reclaimer)),
       catalog_(platform, directory, reclaimer_),
-      state_(platform, std::move(directory), catalog_, reclaimer_) {}
+      state_(platform, std::move(directory), catalog_, reclaimer_),
+      checkpoint_files_(platform, state_.directory) {}
 
 Status WritableLog::OpenAndRecover() {
   Platform& platform = state_.platform;
@@ -42,6 +43,7 @@ Status WritableLog::OpenAndRecover() {
   }
   recovery_ = std::move(recovered.report);
   meta_ = recovered.meta;
+  checkpoints_ = std::move(recovered.checkpoints);
   options_.segment_size = meta_.segment_size;
   if (!options_.sync) options_.sync.emplace();
   if (!options_.max_dirty_bytes) options_.max_dirty_bytes = std::max(kDefaultMaxDirtyBytes, 2 * meta_.segment_size);
@@ -156,7 +158,7 @@ Status WritableLog::Rotate() {
 }
 
 Status WritableLog::TruncateBefore(uint64_t sequence) {
-  const std::lock_guard one_at_a_time(truncate_mutex_);
+  const std::lock_guard one_at_a_time(life_mutex_);
   // The first segment to keep: the last one that begins at or before `sequence`, or the active one.
   std::vector<Catalog::Entry> entries = catalog_.Entries();
   const auto keep =
@@ -187,6 +189,49 @@ Status WritableLog::TruncateBefore(uint64_t sequence) {
   return state_.platform.SyncDirectory(state_.directory.SegmentsPath());
 }
 
+Status WritableLog::CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) {
+  const std::lock_guard one_at_a_time(life_mutex_);
+  // An empty log has no record to speak of, and everything up to its end is elsewhere all the same.
+  const uint64_t first = first_sequence();
+  const uint64_t appended = appended_sequence();
+  if (sequence > appended) {
+    return Status(ErrorCode::kNotFound, "a checkpoint of record " + std::to_string(sequence) +
+                                            " cannot be made: the log ends with record " + std::to_string(appended));
+  }
+  if (sequence < first && sequence != appended) {
+    return Status(ErrorCode::kTruncated, "a checkpoint of record " + std::to_string(sequence) +
+                                             " cannot be made: the log begins with record " + std::to_string(first));
+  }
+  SEGWAL_TRY(syncer_->Wait(sequence));
+  checkpoint->sequence = sequence;
+  checkpoint->created_us = state_.platform.Now();
+  checkpoint->has_data = data.has_value();
+  if (data) checkpoint->data.assign(data->begin(), data->end());
+  SEGWAL_TRY(checkpoint_files_.Write(meta_.log_id, *checkpoint));
+  std::vector<Checkpoint> thinned;
+  {
+    const std::lock_guard lock(checkpoints_mutex_);
+    std::erase_if(checkpoints_, [&](const Checkpoint& other) { return other.sequence == sequence; });
+    const auto place = std::ranges::upper_bound(checkpoints_, sequence, {}, &Checkpoint::sequence);
+    checkpoints_.insert(place, *checkpoint);
+    while (checkpoints_.size() > kCheckpointsKept) {
+      // The oldest, and never the one that was just made.
+      const auto oldest = checkpoints_.begin() + (checkpoints_.front().sequence == sequence ? 1 : 0);
+      thinned.push_back(std::move(*oldest));
+      checkpoints_.erase(oldest);
+    }
+  }
+  // The new one is durable; should these stay for lack of luck, they are thinned out another time.
+  for (const Checkpoint& old : thinned) static_cast<void>(checkpoint_files_.Remove(old.sequence));
+  return Status::Ok();
+}
+
+Status WritableLog::Checkpoints(std::vector<Checkpoint>* checkpoints) {
+  const std::lock_guard lock(checkpoints_mutex_);
+  *checkpoints = checkpoints_;
+  return Status::Ok();
+}
+
 std::vector<SegmentInfo> WritableLog::Segments() {
   const CommittedWalk::Position end = walk_->Advance();
   return catalog_.Describe({end.segment->id(), end.offset, end.sequence, end.earliest_us, end.latest_us});
@@ -212,6 +257,7 @@ LogStats WritableLog::Stats() {
   stats.sync_p50_ms = latency.p50_ms;
   stats.sync_p99_ms = latency.p99_ms;
   stats.sync_max_ms = latency.max_ms;
+  stats.last_sync_us = latency.last_us;
   stats.rotations = state_.rotations.load(std::memory_order_relaxed);
   stats.writer_stalls = state_.writer_stalls.load(std::memory_order_relaxed);
   stats.writer_stall_ms = static_cast<double>(state_.writer_stall_ns.load(std::memory_order_relaxed)) / 1e6;

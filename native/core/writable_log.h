@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "core/allocator.h"
+#include "core/checkpoints.h"
 #include "core/committed_walk.h"
 #include "core/log.h"
 #include "core/recovery.h"
@@ -54,6 +55,8 @@ class WritableLog final : public Log {
   void RemoveListener(DurabilityListener* listener) override;
   Status Rotate() override;
   Status TruncateBefore(uint64_t sequence) override;
+  Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;
+  Status Checkpoints(std::vector<Checkpoint>* checkpoints) override;
   std::vector<SegmentInfo> Segments() override;
   LogStats Stats() override;
   Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
@@ -73,9 +76,13 @@ class WritableLog final : public Log {
   RecoveryReport recovery_;
   uint64_t opened_at_ = 0;  // the last sequence that was there already
 
-  std::mutex truncate_mutex_;  // one truncation at a time
+  std::mutex life_mutex_;  // one truncation or checkpoint at a time; taken before all others
   std::mutex meta_mutex_;
   LogMeta meta_;  // first_segment and first_sequence guarded by meta_mutex_, the rest constant once open
+
+  CheckpointDirectory checkpoint_files_;
+  std::mutex checkpoints_mutex_;
+  std::vector<Checkpoint> checkpoints_;  // valid ones, by sequence, as they are on the disk
 
   std::unique_ptr<CommittedWalk> walk_;
   std::unique_ptr<Syncer> syncer_;
