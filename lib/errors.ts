@@ -84,6 +84,11 @@ export class WalError extends Error {
   }
 }
 
+/** What a function that promises something returns when it refuses at once. */
+export function rejection(error: unknown): Promise<never> {
+  return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+}
+
 /**
  * A replay has ended early, for whatever reason. By then no handler is under way.
  *
@@ -121,11 +126,6 @@ export class ReplayError extends WalError {
     if (firstSequence !== undefined) Object.assign(details, { firstSequence, lastSequence });
     return new ReplayError(code, message, details, resumeFrom);
   }
-}
-
-/** What a function that promises something returns when it refuses at once. */
-export function rejection(error: unknown): Promise<never> {
-  return Promise.reject(error instanceof Error ? error : new Error(String(error)));
 }
 
 /** Makes the error that a user sees of what the native side reported. */
