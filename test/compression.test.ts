@@ -169,6 +169,11 @@ describe.each(codecs)('%s', (compression) => {
       const damaged = await logs.open({}, path);
       const error = await expectWalError('WAL_CORRUPT', () => [...damaged.read({ from: 2 })]);
       expect({ name, sequence: error.firstSequence }).toEqual({ name, sequence: 2 });
+      // It was not unpacked first and looked at then.
+      if (name === 'a size that is too small') {
+        if (compression === 'lz4') expect(error.message).toMatch(/it claims to be of \d+ bytes, and not \d+/);
+        else expect(error.cause).toMatchObject({ code: 'ERR_BUFFER_TOO_LARGE' });
+      }
       await expectWalError('WAL_CORRUPT', () => collect(damaged.read()));
       await expectWalError('WAL_CORRUPT', () => damaged.get(5));
       expect(sequences(damaged.read({ to: 1 }))).toEqual([1]);

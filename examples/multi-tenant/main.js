@@ -26,6 +26,7 @@ async function run(folder, seed) {
     if (life === lives) facts['moments of the past'] = await checkThePast(store, seed, steps, random);
     await store.close();
   }
+  facts['after eight days'] = await checkRetention(directory, entriesOf(seed, steps));
   return { ...facts, 'tenants as they should be': 'yes' };
 }
 
@@ -61,6 +62,27 @@ async function checkThePast(store, seed, steps, random) {
     assert.deepEqual(await store.asOf(date), tenantsAfter(then));
   }
   return `${moments} looked at`;
+}
+
+/** Eight days later, what is older than the last checkpoint is gone, and the tenants are as they were. */
+async function checkRetention(directory, entries) {
+  const store = await TenantStore.open(directory);
+  const early = new Date(store.wal.get(store.wal.firstSequence).timestamp);
+  await store.checkpoint();
+  await store.cleanUp();
+  assert.equal(store.wal.firstSequence, 1, 'nothing is old enough yet');
+  await store.asOf(early);
+  await store.cleanUp(Date.now() + 8 * 24 * 3600 * 1000);
+  assert.equal(store.wal.firstSequence, entries.length + 1);
+  await assert.rejects(store.asOf(early), RangeError);
+  await store.write({ tenant: 'tenant-0', operation: 'update', key: 'key-0', value: 'later' });
+  await store.close();
+  const again = await TenantStore.open(directory);
+  const later = { tenant: 'tenant-0', operation: 'update', key: 'key-0', value: 'later' };
+  assert.deepEqual(again.toJSON(), tenantsAfter([...entries, later]));
+  assert.deepEqual(await again.asOf(new Date(Date.now() + 1000)), tenantsAfter([...entries, later]));
+  await again.close();
+  return `the log begins with record ${entries.length + 1}`;
 }
 
 main('multi-tenant', run);
