@@ -27,14 +27,14 @@ export interface HealthSource {
   readonly segmentSize: number;
   readonly recovery: RecoveryReport;
   /** Why nothing becomes durable any more, and why there is no room for the next segment. */
-  poisoned(): Error | undefined;
-  noRoom(): Error | undefined;
+  readonly poisoned: () => Error | undefined;
+  readonly noRoom: () => Error | undefined;
   /** Whether writes wait for room. */
-  writesWait(): boolean;
-  stats(): WalStats;
-  sync(): Promise<number>;
+  readonly writesWait: () => boolean;
+  readonly stats: () => WalStats;
+  readonly sync: () => Promise<number>;
   /** Reads the newest record. */
-  readNewest(): void;
+  readonly readNewest: () => void;
 }
 
 /** A sync that takes longer is as good as none. */

@@ -1,9 +1,9 @@
-import { Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 
 import { checkCheckpointOptions } from './checkpoints';
 import type { Checkpoint, CheckpointOptions } from './checkpoints';
 import type { WalData } from './codec';
-import { WalError } from './errors';
+import { rejection, WalError } from './errors';
 import type { HealthReport } from './health';
 import { checkDirectory, checkSyncPolicy, checkWalOptions } from './options';
 import type { SwitchableWalOptions } from './options';
@@ -55,12 +55,10 @@ export class NullWal<T = Buffer> implements Wal<T> {
 
   /** As `WalManager.open` with `enabled: false`. */
   static open<T = Buffer>(directory: string, options: SwitchableWalOptions<T> = {}): Promise<NullWal<T>> {
-    try {
+    return promised(() => {
       checkDirectory(directory);
-      return Promise.resolve(new NullWal<T>(options));
-    } catch (error) {
-      return Promise.reject(error as Error);
-    }
+      return new NullWal<T>(options);
+    });
   }
 
   append(data: WalData<T>, options: RecordOptions = {}): number {
@@ -95,19 +93,23 @@ export class NullWal<T = Buffer> implements Wal<T> {
     );
   }
 
-  async write(data: WalData<T>, options: RecordOptions & WriteOptions = {}): Promise<number> {
-    this.assertWritable();
-    checkOptions(options, ['kind', 'key', 'sync'], 'write');
-    const { sync, ...record } = options;
-    if (sync !== undefined) checkSyncPolicy('sync', sync);
-    return this.append(data, record);
+  write(data: WalData<T>, options: RecordOptions & WriteOptions = {}): Promise<number> {
+    return promised(() => {
+      this.assertWritable();
+      checkOptions(options, ['kind', 'key', 'sync'], 'write');
+      const { sync, ...record } = options;
+      if (sync !== undefined) checkSyncPolicy('sync', sync);
+      return this.append(data, record);
+    });
   }
 
-  async writeBatch(records: readonly RecordInput<T>[] | PackedRecords, options: WriteOptions = {}): Promise<number> {
-    this.assertWritable();
-    checkOptions(options, ['sync'], 'writeBatch');
-    if (options.sync !== undefined) checkSyncPolicy('sync', options.sync);
-    return this.appendBatch(records);
+  writeBatch(records: readonly RecordInput<T>[] | PackedRecords, options: WriteOptions = {}): Promise<number> {
+    return promised(() => {
+      this.assertWritable();
+      checkOptions(options, ['sync'], 'writeBatch');
+      if (options.sync !== undefined) checkSyncPolicy('sync', options.sync);
+      return this.appendBatch(records);
+    });
   }
 
   transaction(): Transaction<T> {
@@ -119,7 +121,7 @@ export class NullWal<T = Buffer> implements Wal<T> {
       assertWritable: () => {
         this.assertWritable();
       },
-      commit: async ({ data }) => this.count(data),
+      commit: ({ data }) => promised(() => this.count(data)),
     });
   }
 
@@ -130,14 +132,18 @@ export class NullWal<T = Buffer> implements Wal<T> {
     return makeWriteStream<T>({ typed, appendInTime, whenDurable: () => Promise.resolve() }, options);
   }
 
-  async sync(): Promise<number> {
-    this.assertWritable();
-    return this.last;
+  sync(): Promise<number> {
+    return promised(() => {
+      this.assertWritable();
+      return this.last;
+    });
   }
 
-  async whenDurable(sequence: number): Promise<void> {
-    checkSequence('sequence', sequence);
-    this.assertWritable();
+  whenDurable(sequence: number): Promise<void> {
+    return promised(() => {
+      checkSequence('sequence', sequence);
+      this.assertWritable();
+    });
   }
 
   read(options: ReadOptions = {}): Iterable<WalRecord<T>> & AsyncIterable<WalRecord<T>> {
@@ -156,15 +162,17 @@ export class NullWal<T = Buffer> implements Wal<T> {
     return makeReadStream(this.read(options));
   }
 
-  async replay(
+  replay(
     from: ReplayFrom,
     handler: (record: WalRecord<T>) => unknown,
     options: ReplayOptions = {},
   ): Promise<ReplayResult> {
-    this.assertOpen();
-    checkReplay(from, handler, options);
-    const { last } = this;
-    return { records: 0, lastSequence: last, durationMs: 0, resumeFrom: last + 1, openTransactions: 0 };
+    return promised(() => {
+      this.assertOpen();
+      checkReplay(from, handler, options);
+      const { last } = this;
+      return { records: 0, lastSequence: last, durationMs: 0, resumeFrom: last + 1, openTransactions: 0 };
+    });
   }
 
   get(sequence: number): WalRecord<T> | undefined {
@@ -184,19 +192,25 @@ export class NullWal<T = Buffer> implements Wal<T> {
     throw new RangeError(`no segment ${id}: the log is switched off and has none`);
   }
 
-  async rotate(): Promise<void> {
-    this.assertWritable();
+  rotate(): Promise<void> {
+    return promised(() => {
+      this.assertWritable();
+    });
   }
 
-  async truncateBefore(sequence: number): Promise<void> {
-    checkSequence('sequence', sequence);
-    this.assertWritable();
+  truncateBefore(sequence: number): Promise<void> {
+    return promised(() => {
+      checkSequence('sequence', sequence);
+      this.assertWritable();
+    });
   }
 
-  async createCheckpoint(options: CheckpointOptions = {}): Promise<Checkpoint> {
-    this.assertWritable();
-    const { sequence, data } = checkCheckpointOptions(options, this.last, Infinity);
-    return { sequence, timestamp: Date.now(), data: data === null ? null : Buffer.from(data) };
+  createCheckpoint(options: CheckpointOptions = {}): Promise<Checkpoint> {
+    return promised(() => {
+      this.assertWritable();
+      const { sequence, data } = checkCheckpointOptions(options, this.last, Infinity);
+      return { sequence, timestamp: Date.now(), data: data === null ? null : Buffer.from(data) };
+    });
   }
 
   checkpoints(): Checkpoint[] {
@@ -244,16 +258,23 @@ export class NullWal<T = Buffer> implements Wal<T> {
     };
   }
 
-  async health(): Promise<HealthReport> {
-    this.assertOpen();
-    return { ok: true, checks: [{ name: 'enabled', ok: true, detail: 'the log is switched off: nothing is stored' }] };
+  health(): Promise<HealthReport> {
+    return promised(() => {
+      this.assertOpen();
+      return {
+        ok: true,
+        checks: [{ name: 'enabled', ok: true, detail: 'the log is switched off: nothing is stored' }],
+      };
+    });
   }
 
-  async verify(options: VerifyOptions = {}): Promise<VerifyReport> {
-    this.assertOpen();
-    checkVerifyOptions(options);
-    options.onProgress?.({ records: 0, bytes: 0, totalBytes: 0 });
-    return { ok: true, ...nothing };
+  verify(options: VerifyOptions = {}): Promise<VerifyReport> {
+    return promised(() => {
+      this.assertOpen();
+      checkVerifyOptions(options);
+      options.onProgress?.({ records: 0, bytes: 0, totalBytes: 0 });
+      return { ok: true, ...nothing };
+    });
   }
 
   close(): Promise<void> {
@@ -277,12 +298,14 @@ export class NullWal<T = Buffer> implements Wal<T> {
   private *none<V>({ live }: ReadRequest): IterableIterator<V> {
     this.assertOpen();
     if (live) throw new TypeError('a live read waits: iterate it with for await');
+    yield* [] as V[];
   }
 
   private async *noneInTime<V>({ live, signal, filter }: ReadRequest): AsyncGenerator<V, undefined> {
     this.assertOpen();
     if (live && filter.to > this.last && filter.limit > 0) await this.untilCloseOr(signal);
     if (signal?.aborted === true) throw new WalError('WAL_ABORTED', 'the read was aborted', { cause: signal.reason });
+    yield* [] as V[];
   }
 
   private untilCloseOr(signal: AbortSignal | undefined): Promise<void> {
@@ -305,5 +328,14 @@ export class NullWal<T = Buffer> implements Wal<T> {
   private assertWritable(): void {
     this.assertOpen();
     if (this.options.readOnly === true) throw new WalError('WAL_READ_ONLY', 'the log was opened with readOnly');
+  }
+}
+
+/** What an asynchronous method returns that has nothing to wait for: what `make` throws is a rejection. */
+function promised<R>(make: () => R): Promise<R> {
+  try {
+    return Promise.resolve(make());
+  } catch (error) {
+    return rejection(error);
   }
 }

@@ -3,7 +3,7 @@ import { types } from 'node:util';
 import type { Codec } from './codec';
 import { CommittedOnly } from './committed';
 import { ReplayError, WalError } from './errors';
-import { Lanes } from './lanes';
+import { isThenable, Lanes } from './lanes';
 import type { Handler } from './lanes';
 import { Operation } from './operation';
 import { defaultChunkBytes, resolveRead } from './read-options';
@@ -287,12 +287,12 @@ class Replay<T> {
     } catch (error) {
       throw new HandlerError(record.sequence, error);
     }
-    if (typeof result === 'object' && result !== null && 'then' in result) return this.awaitHandler(record, result);
+    if (isThenable(result)) return this.awaitHandler(record, result);
     this.done(record);
     return undefined;
   }
 
-  private async awaitHandler(record: WalRecord<Buffer>, result: object): Promise<void> {
+  private async awaitHandler(record: WalRecord<Buffer>, result: PromiseLike<unknown>): Promise<void> {
     try {
       await result;
     } catch (error) {

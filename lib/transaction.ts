@@ -1,6 +1,7 @@
 import type { Codec, WalData } from './codec';
 import { WalError } from './errors';
 import type { Native } from './native';
+import { checkSyncPolicy } from './options';
 import type { SyncPolicy } from './options';
 import { checkData, checkKey, checkKind, checkRecordOptions, copyOf } from './records';
 import type { Batch, RecordOptions } from './records';
@@ -103,6 +104,7 @@ export class Transaction<T = Buffer> implements Disposable {
   async commit(options: CommitOptions = {}): Promise<number> {
     this.assertGoing('commit');
     checkOptions(options, ['sync'], 'commit');
+    if (options.sync !== undefined) checkSyncPolicy('sync', options.sync);
     this.target.assertWritable();
     this.ended = 'committed';
     if (this.data.length === 0) return 0;

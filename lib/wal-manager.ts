@@ -383,7 +383,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const source = {
       ...this.source,
       maxKeyBytes: this.constants.maxKeyBytes,
-      firstSequence: this.native.firstSequence,
+      firstSequence: () => this.native.firstSequence(),
       segments: () => this.native.segments().map(toSegmentInfo),
     };
     return this.track(runReplay(source, from, handler, options));

@@ -122,6 +122,7 @@ test('what cannot be a record is refused at once', async () => {
   await expectRangeError(/^key has 65536 bytes/, () => transaction.append('x', { key: Buffer.alloc(65_536) }));
   await expectTypeError(/unknown option 'knd'/, () => transaction.append('x', { knd: 5 } as never));
   await expectTypeError(/unknown option 'snc' of commit/, () => transaction.commit({ snc: 1 } as never));
+  await expectRangeError(/^sync must be one of/, () => transaction.commit({ sync: 'never' as never }));
   expect(transaction.records).toBe(0);
   await transaction.commit();
 });

@@ -1,5 +1,7 @@
 // Commits transactions of random sizes for ever, in two threads of events, and says how many records each has that has
 // resolved. Every record names its transaction, its place and how many there are.
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import { WalManager } from '../../lib';
 
 const [directory, seedText] = process.argv.slice(2) as [string, string];
@@ -12,7 +14,7 @@ async function transact(wal: WalManager, name: string): Promise<never> {
     const transaction = wal.transaction();
     for (let place = 1; place <= records; place++) {
       transaction.append(`${name}${i} ${place}/${records} `.padEnd(Math.floor(random() * 300), '.'), { key: name });
-      if (random() < 0.1) await null;
+      if (random() < 0.1) await nextTurn();
     }
     if (random() < 0.2) {
       transaction.abort();

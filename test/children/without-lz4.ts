@@ -4,7 +4,7 @@ import Module from 'node:module';
 import { WalManager } from '../../lib';
 import type { WalError } from '../../lib';
 
-const loader = Module as unknown as { _load(request: string, ...rest: unknown[]): unknown };
+const loader = Module as unknown as { _load: (request: string, ...rest: unknown[]) => unknown };
 const load = loader._load;
 loader._load = (request, ...rest) => {
   if (request === 'lz4-napi')
@@ -27,9 +27,7 @@ async function main(directory: string): Promise<void> {
   wal.append('one more');
   await wal.close();
   const tell = ({ code, message, firstSequence }: Partial<WalError>): object => ({ code, message, firstSequence });
-  console.log(
-    JSON.stringify({ refused: tell(refused as WalError), ok, records, last, read, failure: tell(failure ?? {}) }),
-  );
+  console.log(JSON.stringify({ refused: tell(refused), ok, records, last, read, failure: tell(failure ?? {}) }));
 }
 
 void main(process.argv[2] ?? '');
