@@ -37,7 +37,7 @@ import type { WriteStreamOptions } from './streams';
 import { checkInteger, checkOptions, checkSequence } from './validation';
 import { runVerification } from './verification';
 import type { VerifyOptions } from './verification';
-import { WriteQueue } from './write-queue';
+import { isBackpressure, WriteQueue } from './write-queue';
 
 /** What `write` takes beside the record. */
 export interface WriteOptions {
@@ -88,8 +88,10 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   ) {
     this.policy = options.policy;
     this.durability = new DurabilityQueue(native);
+    // An append that would have to wait for the disk is refused, and then tried again: by `write` when there is room, by
+    // `append` with patience. To say so before each would cost each two calls.
+    native.setPatient(false);
     this.writes = new WriteQueue({
-      setPatient: native.setPatient,
       requestSync: () => {
         native.requestDurable(native.appendedSequence());
       },
@@ -178,7 +180,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     else return this.appendWith(data, {});
     if (sequence > 0) return sequence;
     this.assertWritable();
-    throw this.refusalOf(data, undefined);
+    return this.insist(() => this.appendOne(data, 0, undefined));
   }
 
   /**
@@ -190,7 +192,9 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    */
   appendBatch(records: readonly RecordInput<T>[] | PackedRecords): number {
     this.assertWritable();
-    return isPacked(records) ? this.appendPacked(records) : this.appendArray(toBatch(records, this.codec));
+    if (isPacked(records)) return this.insist(() => this.appendPacked(records));
+    const batch = toBatch(records, this.codec);
+    return this.insist(() => this.appendArray(batch));
   }
 
   /**
@@ -201,7 +205,17 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    * @param data - as in `append`; the caller can use its memory again when the call returns.
    * @throws as `append`, as rejections, but not `WAL_BACKPRESSURE`. `WAL_POISONED`: the record may be lost.
    */
-  write(data: WalData<T>, options: RecordOptions & WriteOptions = {}): Promise<number> {
+  write(data: WalData<T>, options?: RecordOptions & WriteOptions): Promise<number> {
+    if (options === undefined && this.codec === undefined && this.writes.isEmpty) {
+      let sequence = 0;
+      if (data instanceof Uint8Array) sequence = this.nativeAppendBytes(data);
+      else if (typeof data === 'string') sequence = this.nativeAppendString(data);
+      if (sequence > 0) return this.settleWrite(sequence, 1, this.policy);
+    }
+    return this.writeWith(data, options ?? {});
+  }
+
+  private writeWith(data: WalData<T>, options: RecordOptions & WriteOptions): Promise<number> {
     try {
       this.assertWritable();
       checkOptions(options, ['kind', 'key', 'sync'], 'write');
@@ -426,7 +440,22 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const { kind = 0, key } = options;
     checkKind(kind);
     const bytes = this.codec === undefined ? (data as Uint8Array | string) : this.codec.encode(data as T);
-    return this.appendOne(bytes, kind, key);
+    return this.insist(() => this.appendOne(bytes, kind, key));
+  }
+
+  /** Appends by `append`, and waits for the disk a while if need be; the event loop stands still meanwhile. */
+  private insist(append: () => number): number {
+    try {
+      return append();
+    } catch (error) {
+      if (!isBackpressure(error)) throw error;
+    }
+    this.native.setPatient(true);
+    try {
+      return append();
+    } finally {
+      this.native.setPatient(false);
+    }
   }
 
   private appendOne(bytes: Uint8Array | string, kind: number, key: RecordOptions['key']): number {
