@@ -2,7 +2,8 @@
 //
 // A difference counts when both the test of Mann and Whitney says that it would come about by chance in less than one case
 // of twenty, and the medians are further apart than `leastChange`. With fewer than four trials on a side that test can
-// never be so sure; then no trial of the one may be among those of the other, and the change must be twice as large.
+// never be so sure; then no trial of the one may be among those of the other, and the change must be twice as large. With
+// fewer than three nothing is sure.
 // Ends with status 1 when something of segwal's became slower, so that a script can tell.
 import { parseArgs } from 'node:util';
 
@@ -13,6 +14,7 @@ import { mannWhitney, summarize } from './statistics.mjs';
 const chance = 0.05;
 const leastChange = 0.05;
 const enoughTrials = 4;
+const leastTrials = 3;
 /** What says whether it is the same machine. */
 const sameMachine = ['cpu', 'cores', 'memoryGiB', 'system', 'fileSystem', 'disk', 'node', 'crc32c'];
 
@@ -70,9 +72,10 @@ function compare({ values: old, better }, { values: now }) {
   const [was, is] = [summarize(old), summarize(now)];
   const change = is.median / was.median - 1;
   const p = mannWhitney(old, now);
-  const few = Math.min(old.length, now.length) < enoughTrials;
+  const trials = Math.min(old.length, now.length);
   const apart = is.min > was.max || is.max < was.min;
-  const sure = few ? apart && Math.abs(change) > 2 * leastChange : p < chance && Math.abs(change) > leastChange;
+  const clear = trials >= leastTrials && apart && Math.abs(change) > 2 * leastChange;
+  const sure = trials < enoughTrials ? clear : p < chance && Math.abs(change) > leastChange;
   const verdict = !sure ? 'noise' : change > 0 === (better === 'more') ? 'faster' : 'slower';
   return { was: was.median, is: is.median, change, p, verdict };
 }
