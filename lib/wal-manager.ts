@@ -11,6 +11,7 @@ import { Followers } from './following';
 import type { Native, NativeLog, NativeReader } from './native';
 import { checkDirectory, checkSyncPolicy, resolveOptions } from './options';
 import type { ResolvedOptions, SyncPolicy, WalOptions } from './options';
+import { Packer } from './packer';
 import { resolveRead, resolveReadBatches, wholeSegment } from './read-options';
 import type { ReadBatchOptions, ReadOptions, ReadRequest } from './read-options';
 import { BatchRange, RecordFinder, RecordRange } from './reader';
@@ -77,6 +78,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   private readonly durability: DurabilityQueue;
   private readonly writes: WriteQueue;
   private readonly followers: Followers;
+  private readonly packer = new Packer();
   private readonly inFlight = new Set<Promise<unknown>>();
   private finder: RecordFinder<T> | undefined;
   private closing: Promise<void> | undefined;
@@ -193,6 +195,11 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   appendBatch(records: readonly RecordInput<T>[] | PackedRecords): number {
     this.assertWritable();
     if (isPacked(records)) return this.insist(() => this.appendPacked(records));
+    if (this.codec === undefined) {
+      const packed = this.packer.pack(records);
+      const first = packed === undefined ? 0 : this.native.appendPacked(packed.buffer, packed.offsets, 0);
+      if (first > 0) return first;
+    }
     const batch = toBatch(records, this.codec);
     return this.insist(() => this.appendArray(batch));
   }
