@@ -3,19 +3,19 @@
 // Each way of appending runs twice, with so many records and with `more` times as many; the difference is what they cost
 // without start-up, compilation and warm-up. Instructions of all threads are counted, those of the kernel are not.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { WalManager } from 'segwal';
 
 import { raw, sampleBuffers, sampleStrings, workDirectory } from './environment.mjs';
-import { inFlight } from './in-flight.mjs';
 
 const here = fileURLToPath(import.meta.url);
 const few = 100_000;
 const more = 3;
 const bytes = 100;
+const leastShown = 5;
 
 const ways = {
   'append(Buffer)': logged((wal, records, i) => wal.append(records[i & 1023]), sampleBuffers),
@@ -57,7 +57,7 @@ async function writeMany(count, directory) {
   await wal.close();
 }
 
-/** Instructions by object: { 'segwal.node': n, node: n, … }. Code that V8 has compiled has no object. */
+/** Instructions by object and, where they are ours, by function. Code that V8 has compiled has no object. */
 function count(way, records, directory) {
   const [own, out] = [join(directory, 'log'), join(directory, 'callgrind.out')];
   rmSync(own, { recursive: true, force: true });
@@ -66,19 +66,17 @@ function count(way, records, directory) {
   const victim = [process.execPath, '--single-threaded', here, way, String(records), own];
   const { status, stderr, error } = spawnSync('valgrind', [...valgrind, ...victim], { encoding: 'utf8' });
   if (status !== 0) throw error ?? new Error(`valgrind ended with status ${status}: ${stderr}`);
-  const listed = spawnSync('callgrind_annotate', ['--threshold=100', out], {
-    encoding: 'utf8',
-    maxBuffer: 2 ** 28,
-  }).stdout;
-  const objects = {};
-  for (const line of listed.split('\n')) {
-    const [, instructions, object] = /^\s*([\d,]+) .*\[([^\]]*)\]\s*$/.exec(line) ?? [];
+  const listed = spawnSync('callgrind_annotate', ['--threshold=100', out], { encoding: 'utf8', maxBuffer: 2 ** 28 });
+  const counts = {};
+  const add = (name, instructions) => (counts[name] = (counts[name] ?? 0) + Number(instructions.replaceAll(',', '')));
+  for (const line of listed.stdout.split('\n')) {
+    const [, instructions, name, object] = /^\s*([\d,]+) \([^)]*\)\s+\S*?:(.*) \[([^\]]*)\]\s*$/.exec(line) ?? [];
     if (instructions === undefined) continue;
-    const name = object === '' ? 'compiled JavaScript' : basename(object);
-    objects[name] = (objects[name] ?? 0) + Number(instructions.replaceAll(',', ''));
+    const program = object === '???' ? 'compiled JavaScript' : basename(object);
+    add(program, instructions);
+    if (/^segwal/.test(program)) add(`${program} ${name.replace(/'\d+$/, '')}`, instructions);
   }
-  const [, total] = /^([\d,]+) .*PROGRAM TOTALS/m.exec(listed);
-  return { ...objects, total: Number(total.replaceAll(',', '')) };
+  return counts;
 }
 
 async function child(way, records, directory) {
@@ -91,9 +89,9 @@ function parent(chosen) {
     for (const way of chosen) {
       const [less, all] = [count(way, few, directory), count(way, few * more, directory)];
       console.log(way);
-      for (const object of Object.keys(all).sort((a, b) => all[b] - all[a])) {
-        const each = (all[object] - (less[object] ?? 0)) / (few * (more - 1));
-        if (each >= 1) console.log(`${each.toFixed(0).padStart(8)} ${object}`);
+      for (const name of Object.keys(all).sort((a, b) => all[b] - all[a])) {
+        const each = (all[name] - (less[name] ?? 0)) / (few * (more - 1));
+        if (each >= leastShown) console.log(`${each.toFixed(0).padStart(8)} ${name}`);
       }
     }
   } finally {
