@@ -447,7 +447,8 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const { kind = 0, key } = options;
     checkKind(kind);
     const bytes = this.codec === undefined ? (data as Uint8Array | string) : this.codec.encode(data as T);
-    return this.insist(() => this.appendOne(bytes, kind, key));
+    const sequence = this.native.append(bytes, kind, key ?? undefined);
+    return sequence > 0 ? sequence : this.insist(() => this.appendOne(bytes, kind, key));
   }
 
   /** Appends by `append`, and waits for the disk a while if need be; the event loop stands still meanwhile. */
