@@ -80,7 +80,7 @@ export const trials = {
 
   async segwal({ input, bytes, count }, directory) {
     const records = samples(input, bytes);
-    const wal = await WalManager.open(directory);
+    const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
     const append = (n) => {
       for (let i = 0; i < n; i++) wal.append(records[i & 1023]);
     };
@@ -105,7 +105,7 @@ export const trials = {
 
   async segwalBursts({ input, bytes, bursts }, directory) {
     const records = samples(input, bytes);
-    const wal = await WalManager.open(directory);
+    const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
     const result = await medianBurst(bursts, Math.floor(burstBytes / bytes), (n) => {
       for (let i = 0; i < n; i++) wal.append(records[i & 1023]);
     });

@@ -89,7 +89,7 @@ function recordArray() {
 }
 
 async function inBursts(bursts, directory, appendThousand) {
-  const wal = await WalManager.open(directory);
+  const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
   const result = await medianBurst(bursts, perBurst * perBatch, () => {
     for (let i = 0; i < perBurst; i++) appendThousand(wal);
   });
@@ -98,7 +98,7 @@ async function inBursts(bursts, directory, appendThousand) {
 }
 
 async function appendBatches(batch, batches, directory) {
-  const wal = await WalManager.open(directory);
+  const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
   const run = (n) => {
     for (let i = 0; i < n; i++) wal.appendBatch(batch);
   };

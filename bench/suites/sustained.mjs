@@ -13,10 +13,11 @@ import { Histogram, percentileCurve } from '../statistics.mjs';
 const bytes = 100;
 const frameBytes = 128;
 const segmentSize = 16 * 2 ** 20;
-const kept = 4 * segmentSize;
+// In records:
+const kept = (4 * segmentSize) / frameBytes;
 const perTurn = 500;
-/** Half as much as may wait for the disk, so that no append is refused. */
-const mostDirty = 32 * 2 ** 20;
+/** An eighth of what may wait for the disk, so that no append is refused. */
+const mostDirty = (32 * 2 ** 20) / frameBytes;
 const rawGroup = 8192; // 1 MiB of frames
 const sampleMs = 100;
 const shortest = 10;
@@ -84,17 +85,16 @@ export const trials = {
         before = now;
       }
     };
-    const durableBytes = () => {
-      const { bytes: appended, dirtyBytes } = wal.stats();
-      return appended - dirtyBytes;
-    };
+    const durableBytes = () => wal.durableSequence * frameBytes;
+    let truncatedTo = 0;
     let truncated = Promise.resolve();
     const keepUp = async () => {
-      const { dirtyBytes, lastSequence } = wal.stats();
-      if (dirtyBytes > mostDirty) await wal.whenDurable(lastSequence - Math.floor(mostDirty / 2 / frameBytes));
-      if (wal.segments().length * segmentSize > kept) {
+      const { lastSequence, durableSequence } = wal;
+      if (lastSequence - durableSequence > mostDirty) await wal.whenDurable(lastSequence - mostDirty / 2);
+      if (durableSequence - truncatedTo > 2 * kept) {
+        truncatedTo = durableSequence - kept;
         await truncated;
-        truncated = wal.truncateBefore(Math.max(1, wal.durableSequence - Math.floor(kept / 2 / frameBytes)));
+        truncated = wal.truncateBefore(truncatedTo);
       }
     };
     const result = await appendFor(seconds, appendBurst, keepUp, durableBytes);

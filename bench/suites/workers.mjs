@@ -58,7 +58,7 @@ const places = { burst: 0, atLine: 1, done: 2 };
 
 export const trials = {
   async append({ threads, bytes, batch, bursts }, directory) {
-    const wal = await WalManager.open(directory);
+    const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
     const shared = new Int32Array(new SharedArrayBuffer(12));
     const times = new Float64Array(new SharedArrayBuffer(16 * threads));
     const perThread = Math.max(1, Math.floor(burstBytes / bytes / batch / threads));
@@ -103,7 +103,7 @@ async function waitUntilDone(shared, count, ended) {
 
 /** One of the threads. Begin and end of its burst, ns of the clock that all threads share, go into `times`. */
 async function work({ directory, index, threads, bytes, batch, bursts, perThread, shared, times }) {
-  const wal = await WalManager.open(directory);
+  const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
   const records = sampleBuffers(bytes);
   const packed = packedRecords(batch, bytes);
   const append = batch === 1 ? (i) => wal.append(records[i & 1023]) : () => wal.appendBatch(packed);
