@@ -84,7 +84,7 @@ export function describeMachine(directory) {
     cores: os.availableParallelism(),
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
     loadAverage: os.loadavg()[0],
-    system: `${os.type()} ${os.release()} ${os.arch()}`,
+    system: `${os.type()} ${/^[\d.]+/.exec(os.release())} ${os.arch()}`,
     fileSystem: fileSystems.get(type) ?? `type 0x${type.toString(16)}`,
     disk: describeDisk(directory),
     node: process.version,

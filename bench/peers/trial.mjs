@@ -2,25 +2,22 @@
 import { inFlight } from '../in-flight.mjs';
 import { sampleBuffers } from '../samples.mjs';
 import { Histogram } from '../statistics.mjs';
+import { Stretches } from '../stretches.mjs';
 import { tellResult } from '../tell-result.mjs';
 import { durableResult } from '../durable-result.mjs';
 import { peers } from './peers.mjs';
 
 const [, options, directory] = process.argv.slice(2);
-const { peer, workload, bytes, seconds, depth } = JSON.parse(options);
+const load = JSON.parse(options);
+const { peer, workload, bytes, seconds, depth } = load;
 const records = sampleBuffers(bytes);
 const workloads = { append, durable };
 tellResult(await workloads[workload]());
 
 async function append() {
-  let begin;
-  const keepOn = (count) => {
-    if (count % 1000 !== 0) return true; // looking at the clock costs as much as a cheap append
-    begin ??= performance.now(); // the file is open, and the first record is about to be written
-    return count === 0 || performance.now() < begin + seconds * 1000;
-  };
-  const count = await peers[peer].append(directory, records, keepOn);
-  return { value: count / (performance.now() - begin) / 1000, details: { records: count } };
+  const stretches = new Stretches(load);
+  const count = await peers[peer].append(directory, records, (sofar) => stretches.keepOn(sofar));
+  return { value: count / stretches.elapsed / 1000, details: { records: count } };
 }
 
 async function durable() {

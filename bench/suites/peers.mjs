@@ -2,6 +2,7 @@
 import { WalManager } from 'segwal';
 
 import { packedRecords, sampleBuffers } from '../environment.mjs';
+import { Stretches } from '../stretches.mjs';
 
 const names = [
   'fs.writeSync',
@@ -29,52 +30,51 @@ export const charts = [
 ];
 
 export function cases({ seconds }) {
-  return [peersCase('100 B', 100, seconds), peersCase('1 KiB', 1024, seconds)];
+  const bursts = { seconds: seconds / 4, stretch: 10_000, pauseMs: 3 };
+  const withoutEnd = { seconds: seconds / 2, stretch: 1000, pauseMs: 0 };
+  return [
+    peersCase('100 B, bursts of 10,000', { bytes: 100, ...bursts }, [
+      { to: 'lmdb', atLeast: 12 },
+      { to: 'sonic-boom', atLeast: 4 },
+    ]),
+    peersCase('1 KiB, bursts of 1,000', { bytes: 1024, ...bursts, stretch: 1000 }),
+    peersCase('100 B, without end', { bytes: 100, ...withoutEnd }),
+  ];
 }
 
-function peersCase(size, bytes, seconds) {
-  const load = { workload: 'append', bytes, seconds: seconds / 2 };
-  const hundred = bytes === 100;
+function peersCase(what, load, targets = []) {
   return {
-    name: `append, records of ${size}`,
+    name: `append, records of ${what}`,
     unit: 'M records/s',
     contenders: {
       segwal: { trial: 'append', ...load },
       'segwal, packed batches': { trial: 'appendPacked', ...load },
-      ...Object.fromEntries(names.map((peer) => [peer, { peer, ...load }])),
+      ...Object.fromEntries(names.map((peer) => [peer, { peer, workload: 'append', ...load }])),
     },
-    targets: hundred
-      ? [
-          { to: 'lmdb', atLeast: 12 },
-          { to: 'sonic-boom', atLeast: 4 },
-        ]
-      : [],
-    plot: { chart: 'peers', x: size },
+    targets,
+    plot: { chart: 'peers', x: what },
   };
 }
 
 export const trials = {
-  append({ bytes, seconds }, directory) {
-    const records = sampleBuffers(bytes);
-    return appendFor(seconds, directory, (wal, i) => wal.append(records[i & 1023]), 1);
+  append(load, directory) {
+    const records = sampleBuffers(load.bytes);
+    return appendInStretches(load, directory, (wal, i) => wal.append(records[i & 1023]), 1);
   },
 
-  appendPacked({ bytes, seconds }, directory) {
-    const batch = packedRecords(perBatch, bytes);
-    return appendFor(seconds, directory, (wal) => wal.appendBatch(batch), perBatch);
+  appendPacked(load, directory) {
+    const batch = packedRecords(perBatch, load.bytes);
+    return appendInStretches(load, directory, (wal) => wal.appendBatch(batch), perBatch);
   },
 };
 
-/** In stretches of 1,000, as the peers. Nobody waits for the disk, but here, as always, syncs go on beside it. */
-async function appendFor(seconds, directory, append, each) {
+/** Nobody waits for the disk, but here, as always, syncs go on beside it. */
+async function appendInStretches(load, directory, append, each) {
   const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
-  const begin = performance.now();
-  const end = begin + seconds * 1000;
+  const stretches = new Stretches(load);
   let count = 0;
-  while (performance.now() < end) {
-    for (let i = 0; i < 1000; i += each, count += each) append(wal, count);
-  }
-  const value = count / (performance.now() - begin) / 1000;
+  for (; stretches.keepOn(count); count += each) append(wal, count);
+  const value = count / stretches.elapsed / 1000;
   if (wal.lastSequence !== count) throw new Error(`${wal.lastSequence} of ${count} records are there`);
   const { writerStalls, writerStallMs } = wal.stats();
   await wal.close();
