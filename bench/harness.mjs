@@ -15,7 +15,10 @@ export class Harness {
   charts = [];
   #trials = 0;
 
-  /** @param context { directory, repeats, scale, seconds, withPeers, inHaste }; in haste nothing waits for its turn */
+  /**
+   * @param context { directory, repeats, scale, seconds, longSeconds, withPeers, inHaste }; in haste nothing waits for
+   * its turn
+   */
   constructor(context) {
     Object.assign(this, context);
     this.machine = describeMachine(this.directory);
@@ -26,7 +29,7 @@ export class Harness {
   async runSuite(suite, onCase) {
     const { cases, charts = [] } = await import(`./suites/${suite}.mjs`);
     this.charts.push(...charts);
-    for (const one of cases({ scale: this.scale, seconds: this.seconds })) onCase(await this.#runCase(suite, one));
+    for (const one of cases(this)) onCase(await this.#runCase(suite, one));
     rmSync(join(this.directory, suite), { recursive: true, force: true });
   }
 

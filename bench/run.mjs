@@ -15,8 +15,9 @@ import { checkResults, schemaVersion } from './results.mjs';
 
 const suites = ['append', 'batch', 'durable', 'workers', 'sustained', 'tail', 'read', 'recovery', 'open', 'peers'];
 const roomNeeded = 8 * 2 ** 30;
-const smoke = { scale: 1 / 100, seconds: 0.1, repeats: 1 };
-const full = { scale: 1, seconds: 2, repeats: 5 };
+const smoke = { scale: 1 / 100, seconds: 0.1, longSeconds: 0.3, repeats: 1 };
+const full = { scale: 1, seconds: 2, longSeconds: 30, repeats: 5 };
+const leastLongSeconds = 10;
 
 const { values: options, positionals } = parseArgs({
   options: {
@@ -37,12 +38,15 @@ if (unknown.length > 0) throw new Error(`no such suite: ${unknown.join(', ')}; t
 const defaults = options.smoke ? smoke : full;
 const repeats = Number(options.repeats ?? defaults.repeats);
 const seconds = Number(options.seconds ?? defaults.seconds);
+// What is to show that nothing happens needs its time.
+const longSeconds = options.seconds === undefined ? defaults.longSeconds : Math.max(leastLongSeconds, seconds);
 const directory = workDirectory(options.dir, roomNeeded * defaults.scale);
 const began = performance.now();
 const harness = new Harness({
   directory,
   repeats,
   seconds,
+  longSeconds,
   scale: defaults.scale,
   withPeers: !options['no-peers'],
   inHaste: options.smoke,
