@@ -17,6 +17,7 @@ import type { Native, NativeLog, NativeReader } from './native';
 import { NullWal } from './null-wal';
 import { checkDirectory, checkSyncPolicy, checkWalOptions, resolveOptions } from './options';
 import type { ResolvedOptions, SwitchableWalOptions, SyncPolicy, WalOptions } from './options';
+import { Packer } from './packer';
 import { resolveRead, resolveReadBatches, wholeSegment } from './read-options';
 import type { ReadBatchOptions, ReadOptions, ReadRequest } from './read-options';
 import { BatchRange, RecordFinder, RecordRange } from './reader';
@@ -47,7 +48,7 @@ import { checkInteger, checkOptions, checkSequence } from './validation';
 import type { Wal } from './wal';
 import { runVerification } from './verification';
 import type { VerifyOptions } from './verification';
-import { WriteQueue } from './write-queue';
+import { isBackpressure, WriteQueue } from './write-queue';
 
 /** What `write` takes beside the record. */
 export interface WriteOptions {
@@ -90,6 +91,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   private readonly durability: DurabilityQueue;
   private readonly writes: WriteQueue;
   private readonly followers: Followers;
+  private readonly packer = new Packer();
   private readonly inFlight = new Set<Promise<unknown>>();
   private finder: RecordFinder<T> | undefined;
   private closing: Promise<void> | undefined;
@@ -103,8 +105,10 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   ) {
     this.policy = options.policy;
     this.durability = new DurabilityQueue(native);
+    // An append that would have to wait for the disk is refused, and then tried again: by `write` when there is room, by
+    // `append` with patience. To say so before each would cost each two calls.
+    native.setPatient(false);
     this.writes = new WriteQueue({
-      setPatient: native.setPatient,
       requestSync: () => {
         native.requestDurable(native.appendedSequence());
       },
@@ -202,7 +206,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     else return this.appendWith(data, {});
     if (sequence > 0) return sequence;
     this.assertWritable();
-    throw this.refusalOf(data, undefined);
+    return this.insist(() => this.appendOne(data, 0, undefined));
   }
 
   /**
@@ -214,7 +218,14 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    */
   appendBatch(records: readonly RecordInput<T>[] | PackedRecords): number {
     this.assertWritable();
-    return isPacked(records) ? this.appendPacked(records) : this.appendArray(toBatch(records, this.codec));
+    if (isPacked(records)) return this.insist(() => this.appendPacked(records));
+    if (this.codec === undefined && this.compressor === undefined) {
+      const packed = this.packer.pack(records);
+      const first = packed === undefined ? 0 : this.native.appendPacked(packed.buffer, packed.offsets, 0);
+      if (first > 0) return first;
+    }
+    const batch = toBatch(records, this.codec);
+    return this.insist(() => this.appendArray(batch));
   }
 
   /**
@@ -225,7 +236,17 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    * @param data - as in `append`; the caller can use its memory again when the call returns.
    * @throws as `append`, as rejections, but not `WAL_BACKPRESSURE`. `WAL_POISONED`: the record may be lost.
    */
-  write(data: WalData<T>, options: RecordOptions & WriteOptions = {}): Promise<number> {
+  write(data: WalData<T>, options?: RecordOptions & WriteOptions): Promise<number> {
+    if (options === undefined && this.codec === undefined && this.writes.isEmpty) {
+      let sequence = 0;
+      if (data instanceof Uint8Array) sequence = this.nativeAppendBytes(data);
+      else if (typeof data === 'string') sequence = this.nativeAppendString(data);
+      if (sequence > 0) return this.settleWrite(sequence, 1, this.policy);
+    }
+    return this.writeWith(data, options ?? {});
+  }
+
+  private writeWith(data: WalData<T>, options: RecordOptions & WriteOptions): Promise<number> {
     try {
       this.assertWritable();
       checkOptions(options, ['kind', 'key', 'sync'], 'write');
@@ -549,7 +570,23 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const { kind = 0, key } = options;
     checkKind(kind);
     const bytes = this.codec === undefined ? (data as Uint8Array | string) : this.codec.encode(data as T);
-    return this.appendOne(bytes, kind, key);
+    const sequence = this.native.append(bytes, kind, key ?? undefined);
+    return sequence > 0 ? sequence : this.insist(() => this.appendOne(bytes, kind, key));
+  }
+
+  /** Appends by `append`, and waits for the disk a while if need be; the event loop stands still meanwhile. */
+  private insist(append: () => number): number {
+    try {
+      return append();
+    } catch (error) {
+      if (!isBackpressure(error)) throw error;
+    }
+    this.native.setPatient(true);
+    try {
+      return append();
+    } finally {
+      this.native.setPatient(false);
+    }
   }
 
   private appendOne(bytes: Uint8Array | string, kind: number, key: RecordOptions['key']): number {

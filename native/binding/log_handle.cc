@@ -489,8 +489,12 @@ void LogHandle::Progress(Napi::Env env, const Status& failure) {
 napi_value LogHandle::SetPatient(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  if (self.appender_) self.appender_->set_patient(Napi::Value(env, arguments[0]).ToBoolean());
-  return Napi::Env(env).Undefined();
+  bool patient = true;
+  // Not a conversion, which fails while a worker is being terminated.
+  if (napi_get_value_bool(env, arguments[0], &patient) == napi_ok && self.appender_) {
+    self.appender_->set_patient(patient);
+  }
+  return nullptr;
 }
 
 napi_value LogHandle::Follow(napi_env raw_env, napi_callback_info info) {

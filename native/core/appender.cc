@@ -349,13 +349,13 @@ Status WaitedTooLong(const char* what, std::chrono::milliseconds limit) {
 }  // namespace
 
 Status Appender::WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full) {
-  const auto wait_limit = patient_ ? kWaitLimit : std::chrono::milliseconds(0);
   const auto settled = [&] {
     return state_.spare || !state_.spare_failure.ok() || !state_.fatal.ok() || state_.current.get() != full;
   };
   if (!settled()) {
+    if (!patient_) return WaitedTooLong("a new segment", {});
     const StallTimer timer(state_);
-    if (!state_.writer_wake.wait_for(lock, wait_limit, settled)) return WaitedTooLong("a new segment", wait_limit);
+    if (!state_.writer_wake.wait_for(lock, kWaitLimit, settled)) return WaitedTooLong("a new segment", kWaitLimit);
   }
   if (!state_.fatal.ok()) return state_.fatal;
   if (state_.current.get() != full || state_.spare) return Status::Ok();
@@ -363,15 +363,15 @@ Status Appender::WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment*
 }
 
 Status Appender::WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end) {
-  const auto wait_limit = patient_ ? kWaitLimit : std::chrono::milliseconds(0);
-  const StallTimer timer(state_);
   segment.wanted_end = std::max(segment.wanted_end, end);
   state_.window_wake.notify_one();
   const auto settled = [&] {
     return segment.window_end >= end || !state_.fatal.ok() || state_.current.get() != &segment;
   };
-  if (!state_.writer_wake.wait_for(lock, wait_limit, settled)) {
-    return WaitedTooLong("memory of the active segment", wait_limit);
+  if (!patient_) return WaitedTooLong("memory of the active segment", {});
+  const StallTimer timer(state_);
+  if (!state_.writer_wake.wait_for(lock, kWaitLimit, settled)) {
+    return WaitedTooLong("memory of the active segment", kWaitLimit);
   }
   return state_.fatal;
 }

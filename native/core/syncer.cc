@@ -225,9 +225,12 @@ Syncer::Latency Syncer::latency() const {
     latency.last_us = last_us_;
   }
   if (sorted.empty()) return latency;
-  std::ranges::sort(sorted);
-  latency.p50_ms = sorted[sorted.size() / 2];
-  latency.p99_ms = sorted[sorted.size() * 99 / 100];
+  const auto at = [&sorted](size_t rank) {
+    std::ranges::nth_element(sorted, sorted.begin() + static_cast<std::ptrdiff_t>(rank));
+    return sorted[rank];
+  };
+  latency.p50_ms = at(sorted.size() / 2);
+  latency.p99_ms = at(sorted.size() * 99 / 100);
   return latency;
 }
 
