@@ -20,7 +20,8 @@ import type { NativeFailure } from './native';
  * | `WAL_POISONED` | a sync failed; `cause` says why. Only a new `open` goes on |
  * | `WAL_CLOSED` | the log was closed |
  * | `WAL_READ_ONLY` | the log was opened with `readOnly` |
- * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept |
+ * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept, or behind where the log was truncated meanwhile |
+ * | `WAL_INSIDE_BATCH` | the log cannot end in the middle of a batch; `firstSequence` and `lastSequence` are its range |
  * | `WAL_ABORTED` | the operation was given up before it was done |
  * | `WAL_IO` | the operating system refused; `cause` says what |
  * | `WAL_NATIVE_LOAD` | the native core could not be loaded; the message says how to mend that |
@@ -40,6 +41,7 @@ export type WalErrorCode =
   | 'WAL_READ_ONLY'
   | 'WAL_TRUNCATED'
   | 'WAL_ABORTED'
+  | 'WAL_INSIDE_BATCH'
   | 'WAL_IO'
   | 'WAL_NATIVE_LOAD';
 
