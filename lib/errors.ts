@@ -20,7 +20,8 @@ import type { NativeFailure } from './native';
  * | `WAL_POISONED` | a sync failed; `cause` says why. Only a new `open` goes on |
  * | `WAL_CLOSED` | the log was closed |
  * | `WAL_READ_ONLY` | the log was opened with `readOnly` |
- * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept |
+ * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept, or behind where the log was truncated meanwhile |
+ * | `WAL_INSIDE_BATCH` | the log cannot end in the middle of a batch; `firstSequence` and `lastSequence` are its range |
  * | `WAL_CODEC_MISSING` | a batch is, or is to be, compressed with a codec that is not there; the message says how to get it |
  * | `WAL_REPLAY` | the handler of a replay failed; `cause` is what it threw. See {@link ReplayError} |
  * | `WAL_TRANSACTION_TOO_LARGE` | a replay with `committedOnly` would have to hold back more than `maxTransactionBytes` |
@@ -46,6 +47,7 @@ export type WalErrorCode =
   | 'WAL_REPLAY'
   | 'WAL_TRANSACTION_TOO_LARGE'
   | 'WAL_ABORTED'
+  | 'WAL_INSIDE_BATCH'
   | 'WAL_IO'
   | 'WAL_NATIVE_LOAD';
 

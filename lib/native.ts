@@ -192,6 +192,10 @@ export interface NativeLog {
 
   rotate(): Promise<void>;
   truncateBefore(sequence: number): Promise<void>;
+  /** Rejects with `WAL_INSIDE_BATCH` and its range, `WAL_TRUNCATED` for what is gone. */
+  truncateAfter(sequence: number): Promise<void>;
+  /** Changes with each `truncateAfter` that this log has seen, by whomever. */
+  truncations(): number;
   /** Rejects with `WAL_NOT_FOUND` for a record that is not there yet, `WAL_TRUNCATED` for one that is gone. */
   createCheckpoint(sequence: number, data: Uint8Array | null): Promise<NativeCheckpoint>;
   /** By sequence, or −code. */
@@ -228,12 +232,13 @@ export interface Native {
   /**
    * `onProgress(durable, failure)`: everything up to `durable` is durable; `failure` is set once, when the log is poisoned.
    * Called on this thread, once per sync at the most, and only when `requestDurable` asked for something it settles (or on
-   * failure). `onRoom` is told in turns that there is no room for the next segment, and, with null, that there is. Opening a directory that this process has open already joins the same log.
+   * failure). With `last` and `dropped` after a truncation: records behind `last` and up to `dropped` had been durable, and
+   * are dropped. `onRoom` is told in turns that there is no room for the next segment, and, with null, that there is. Opening a directory that this process has open already joins the same log.
    */
   open(
     directory: string,
     options: NativeOpenOptions,
-    onProgress: (durable: number, failure: NativeFailure | null) => void,
+    onProgress: (durable: number, failure: NativeFailure | null, last?: number, dropped?: number) => void,
     onAppended: () => void,
     onRoom: (failure: NativeFailure | null) => void,
   ): Promise<NativeLog>;

@@ -205,6 +205,15 @@ export class NullWal<T = Buffer> implements Wal<T> {
     });
   }
 
+  /** The numbers behind `sequence` are handed out again. */
+  truncateAfter(sequence: number): Promise<void> {
+    return promised(() => {
+      checkInteger('sequence', sequence, 0, Number.MAX_SAFE_INTEGER);
+      this.assertWritable();
+      this.last = Math.min(this.last, sequence);
+    });
+  }
+
   createCheckpoint(options: CheckpointOptions = {}): Promise<Checkpoint> {
     return promised(() => {
       this.assertWritable();

@@ -16,6 +16,8 @@ export interface ReadSource<T> {
   /** Who waits for what is appended. */
   readonly followers: Followers;
   lastSequence(): number;
+  /** Changes when the end of the log is taken away. */
+  truncations(): number;
   closed(): boolean;
   /** A reader of what is in the log now; `null` when the request leaves nothing to read, now or, live, ever. */
   openReader(request: ReadRequest): NativeReader | null;
@@ -117,6 +119,8 @@ class Cursor<T> {
   /** Ends the waiting for more. */
   private cancel: (() => void) | null = null;
   private caughtUp = false;
+  /** Of the log, when the reader last looked. */
+  private truncations: number;
   private closed = false;
 
   constructor(
@@ -124,6 +128,7 @@ class Cursor<T> {
     private readonly request: ReadRequest,
     private readonly maxChunkBytes: number,
   ) {
+    this.truncations = source.truncations();
     this.readUpTo = Math.max(source.lastSequence(), request.filter.from - 1);
     this.remaining = request.filter.limit;
     this.reader = source.openReader(request);
@@ -216,6 +221,14 @@ class Cursor<T> {
     this.caughtUp = true;
     if (reader === null || this.remaining <= 0 || this.readUpTo >= request.filter.to) return false;
     const { more, cancel } = source.followers.wait(this.readUpTo);
+    // After asking: who truncates counts first and wakes then.
+    const truncations = source.truncations();
+    if (truncations !== this.truncations) {
+      this.truncations = truncations;
+      cancel();
+      await more;
+      return true;
+    }
     this.cancel = cancel;
     signal?.addEventListener('abort', cancel);
     try {

@@ -126,6 +126,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       descriptorBytes: constants.descriptorBytes,
       followers: this.followers,
       lastSequence: native.lastSequence,
+      truncations: native.truncations,
       closed: () => this.closing !== undefined,
       assertOpen: () => {
         this.assertOpen();
@@ -161,9 +162,10 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       addon.open(
         path,
         resolved.native,
-        (durable, failure) => {
+        (durable, failure, last, dropped) => {
           const error = failure === null ? undefined : fromNative(failure);
           opened.wal?.onProgress(durable, error);
+          if (last !== undefined && dropped !== undefined) opened.wal?.durability.settleDropped(last, dropped);
           if (error !== undefined) diagnostics.poisoned(error);
         },
         () => opened.wal?.followers.wake(),
@@ -460,6 +462,23 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     checkSequence('sequence', sequence);
     this.assertWritable();
     await this.track(settle(this.native.truncateBefore(sequence)));
+  }
+
+  /**
+   * Drops every record behind `sequence`, durably; 0 drops all of them. When it resolves the log ends there, `durableSequence` too, and
+   * the numbers behind it are handed out again: nothing else ever does that. After a crash the log has its old end or
+   * the new one. Checkpoints of dropped records are removed. A `read` that would go on behind `sequence`, in any process,
+   * fails there with `WAL_TRUNCATED`; so does a live one that waits. Appends of other threads wait meanwhile.
+   *
+   * @throws {@link WalError} `WAL_INSIDE_BATCH` for a record in the middle of a batch (`firstSequence` and `lastSequence` are
+   * its range), `WAL_TRUNCATED` when `sequence` lies before what is kept, `WAL_BACKPRESSURE` when an append does not come to
+   * its end, `WAL_DISK_FULL`, `WAL_IO`, `WAL_CLOSED`, `WAL_READ_ONLY`: nothing was dropped. `WAL_POISONED`: open the log
+   * again, which finishes it (as rejections).
+   */
+  async truncateAfter(sequence: number): Promise<void> {
+    checkInteger('sequence', sequence, 0, Number.MAX_SAFE_INTEGER);
+    this.assertWritable();
+    await this.track(settle(this.native.truncateAfter(sequence)));
   }
 
   /**

@@ -61,7 +61,7 @@ describe('segwal', () => {
     }
   });
 
-  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint'])(
+  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint', 'truncate'])(
     '%s --help tells of the command',
     async (command) => {
       const { status, stdout } = await runCli([command, '--help']);
@@ -89,6 +89,8 @@ describe('segwal', () => {
     [['dump', 'a', '--from-time', 'noon'], /--from-time must be a time/],
     [['tail', 'a', '-n', '-1'], /-n/],
     [['ingest', 'a', '--sync', 'always'], /--sync must be one of none, async, end, batch, immediate, not 'always'/],
+    [['truncate', 'a'], /give either --before or --after/],
+    [['truncate', 'a', '--before', '1', '--after', '1'], /give either --before or --after/],
     [['ingest', 'a', '--key', 'id'], /--key must be a JSON pointer/],
     [['ingest', 'a', '--batch', '0'], /--batch must be an integer of at least 1/],
     [['ingest', 'a', '--segment-size', 'big'], /--segment-size must be a size/],

@@ -63,6 +63,8 @@ test('appends have numbers and are gone', async () => {
   expect(wal.checkpoints()).toEqual([]);
   await pipeline(['k', 'l'], wal.createWriteStream());
   expect(wal.lastSequence).toBe(12);
+  await wal.truncateAfter(5);
+  expect(wal.append('again')).toBe(6);
   expect(existsSync(logs.path)).toBe(false);
 });
 
@@ -104,6 +106,7 @@ const uses: [string, boolean, (wal: Wal) => unknown][] = [
   ['sync', true, (wal) => wal.sync()],
   ['rotate', true, (wal) => wal.rotate()],
   ['truncateBefore', true, (wal) => wal.truncateBefore(1)],
+  ['truncateAfter', true, (wal) => wal.truncateAfter(0)],
   ['createCheckpoint', true, (wal) => wal.createCheckpoint()],
   ['checkpoints', false, (wal) => wal.checkpoints()],
   ['read', false, (wal) => [...wal.read()]],

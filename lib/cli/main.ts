@@ -14,6 +14,7 @@ import { inspect } from './inspect';
 import { complain, endQuietlyWithReader, print } from './output';
 import { repair } from './repair';
 import { tail } from './tail';
+import { truncate } from './truncate';
 import { verify } from './verify';
 
 const commands: Readonly<Record<string, Command>> = {
@@ -25,6 +26,7 @@ const commands: Readonly<Record<string, Command>> = {
   repair,
   tail,
   checkpoint,
+  truncate,
 };
 
 const help = `Usage: segwal <command> <dir> [arguments]
@@ -38,7 +40,7 @@ ${Object.entries(commands)
   segwal <command> --help   what the command does and takes
   segwal --version          the version of this program
 
-All commands but ingest, checkpoint and repair --apply only read, and work on a log that another process is writing.
+All commands but ingest, checkpoint, truncate and repair --apply only read, and work on a log that another process is writing.
 Errors are one line on standard error: "segwal: CODE: what is wrong".
 
 ${exitCodeHelp}

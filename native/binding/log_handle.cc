@@ -111,6 +111,8 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"stopFollowing", StopFollowing},
       {"rotate", Rotate},
       {"truncateBefore", TruncateBefore},
+      {"truncateAfter", TruncateAfter},
+      {"truncations", Truncations},
       {"createCheckpoint", CreateCheckpoint},
       {"checkpoints", Checkpoints},
       {"segments", Segments},
@@ -465,6 +467,29 @@ void LogHandle::OnRoom(const Status& status) {
   });
 }
 
+void LogHandle::OnTruncated(uint64_t durable_before) {
+  // What was told before says nothing of the numbers that are used again.
+  told_ = 0;
+  environment_->channel().Post([weak = std::weak_ptr(self_), durable_before](Napi::Env env) {
+    if (const auto self = weak.lock()) (*self)->Truncated(env, durable_before);
+  });
+}
+
+// Whoever waits for a record behind the new end waits for one that was durable when it was dropped. Below that the same
+// number may stand for the one or for the other, and the other is on its way.
+void LogHandle::Truncated(Napi::Env env, uint64_t durable_before) {
+  if (on_progress_.IsEmpty() || !share_) return;
+  const uint64_t appended = log_->appended_sequence();
+  on_progress_.Call({ToJs(env, log_->durable_sequence()), env.Null(), ToJs(env, appended), ToJs(env, durable_before)});
+  if (wanted_ <= appended) {
+    if (wanted_ != 0) AwaitDurable(env, wanted_, &Log::RequestDurable);
+    return;
+  }
+  if (wanted_ > durable_before) return;  // somebody is ahead of the log
+  wanted_ = appended;
+  AwaitDurable(env, appended, &Log::RequestDurable);
+}
+
 void LogHandle::PostProgress(const Status& failure) {
   environment_->channel().Post([weak = std::weak_ptr(self_), failure](Napi::Env env) {
     if (const auto self = weak.lock()) (*self)->Progress(env, failure);
@@ -576,6 +601,18 @@ napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
+}
+
+napi_value LogHandle::TruncateAfter(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  return self.Promise(env, [log = self.log_, sequence] { return log->TruncateAfter(sequence); }, nullptr);
+}
+
+napi_value LogHandle::Truncations(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return Double(env, self.closing_ ? 0 : static_cast<double>(self.log_->truncations()));
 }
 
 napi_value LogHandle::CreateCheckpoint(napi_env env, napi_callback_info info) {

@@ -63,6 +63,8 @@ class LogHandle final : public FunctionOwner,
   static napi_value StopFollowing(napi_env env, napi_callback_info info);
   static napi_value Rotate(napi_env env, napi_callback_info info);
   static napi_value TruncateBefore(napi_env env, napi_callback_info info);
+  static napi_value TruncateAfter(napi_env env, napi_callback_info info);
+  static napi_value Truncations(napi_env env, napi_callback_info info);
   static napi_value CreateCheckpoint(napi_env env, napi_callback_info info);
   static napi_value Checkpoints(napi_env env, napi_callback_info info);
   static napi_value Segments(napi_env env, napi_callback_info info);
@@ -89,6 +91,8 @@ class LogHandle final : public FunctionOwner,
   void OnDurable(uint64_t watermark) override;
   void OnPoisoned(const Status& cause) override;
   void OnRoom(const Status& status) override;
+  void OnTruncated(uint64_t durable_before) override;
+  void Truncated(Napi::Env env, uint64_t durable_before);
   void PostProgress(const Status& failure);
   void Progress(Napi::Env env, const Status& failure);
   void AwaitDurable(Napi::Env env, uint64_t sequence, Status (Log::*ask)(uint64_t));

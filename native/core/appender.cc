@@ -287,14 +287,15 @@ Status Appender::Attend(uint64_t padded, uint64_t* limit) {
   std::unique_lock lock(state_.mutex);
   state_.CheckMemory();
   if (!state_.fatal.ok()) return state_.fatal;
-  segment_ = state_.current;
-  uint64_t end = PointerOffset(segment_->pointer().load(std::memory_order_relaxed)) + padded;
-  while (end > segment_->size()) {
-    const std::shared_ptr<Segment> full = segment_;
-    SEGWAL_TRY(WaitForSpare(lock, full.get()));
-    if (state_.current == full) RotateLocked(state_);
+  uint64_t end = 0;
+  while (true) {
+    SEGWAL_TRY(WaitForTruncation(lock));
     segment_ = state_.current;
     end = PointerOffset(segment_->pointer().load(std::memory_order_relaxed)) + padded;
+    if (end <= segment_->size()) break;
+    const std::shared_ptr<Segment> full = segment_;
+    SEGWAL_TRY(WaitForSpare(lock, full.get()));
+    if (state_.current == full && !state_.truncating) RotateLocked(state_);
   }
   Segment& segment = *segment_;
   SEGWAL_TRY(CheckDirty(end, padded));
@@ -347,6 +348,16 @@ Status WaitedTooLong(const char* what, std::chrono::milliseconds limit) {
 }
 
 }  // namespace
+
+Status Appender::WaitForTruncation(std::unique_lock<std::mutex>& lock) {
+  if (!state_.truncating) return Status::Ok();
+  const auto wait_limit = patient_ ? kWaitLimit : std::chrono::milliseconds(0);
+  const StallTimer timer(state_);
+  const auto settled = [&] { return !state_.truncating || !state_.fatal.ok(); };
+  if (!state_.writer_wake.wait_for(lock, wait_limit, settled))
+    return WaitedTooLong("the new end of the log", wait_limit);
+  return state_.fatal;
+}
 
 Status Appender::WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full) {
   const auto settled = [&] {
@@ -402,6 +413,8 @@ void RotateLocked(WriterState& state) {
   state.PublishLimit(*fresh);
   full->next = fresh;
   state.current = fresh;
+  // For good. Should the log be truncated back to it, another object takes it up, and who still has this one looks.
+  full->SetLimit(Segment::kAttentionLimit);
   state.catalog.AddLive(fresh);
   state.rotations.fetch_add(1, std::memory_order_relaxed);
   state.spare_wake.notify_one();   // for the next spare

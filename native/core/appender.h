@@ -55,6 +55,7 @@ class Appender {
   // One round of whatever the limit asked for; afterwards the claim is worth another try, up to `limit`.
   Status Attend(uint64_t padded, uint64_t* limit);
   Status CheckDirty(uint64_t end, uint64_t padded);
+  Status WaitForTruncation(std::unique_lock<std::mutex>& lock);
   Status WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full);
   Status WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end);
   // What is left to do when the limit called for attention during the append; `sequence`, or 0 when it went nowhere.

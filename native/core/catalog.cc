@@ -71,6 +71,48 @@ void Catalog::RemoveBefore(uint64_t id) {
   std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id < id; });
 }
 
+void Catalog::CutAfter(uint64_t sequence, uint64_t id, const Seal& seal) {
+  NoteCut(sequence);
+  std::deque<Slot> let_go;  // destroyed outside the lock
+  const std::lock_guard lock(mutex_);
+  while (!slots_.empty() && slots_.back().entry.id() > id) {
+    let_go.push_back(std::move(slots_.back()));
+    slots_.pop_back();
+  }
+  if (const auto slot = SlotOf(id); slot != slots_.end()) {
+    if (!slot->entry.live) slot->entry.seal = seal;
+    slot->index = std::make_shared<SegmentIndex>();
+    slot->times = std::make_shared<TimeIndex>();
+    slot->view.reset();
+  }
+  std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id >= id; });
+}
+
+void Catalog::Revive(uint64_t id, std::shared_ptr<Segment> segment) {
+  const std::lock_guard lock(mutex_);
+  const auto slot = SlotOf(id);
+  if (slot == slots_.end()) return;
+  slot->entry.seal.reset();
+  slot->entry.live = std::move(segment);
+  slot->view.reset();
+  std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id == id; });
+}
+
+void Catalog::NoteCut(uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  cuts_.push_back(sequence);
+  // Seq_cst, and a fence: what is stored to the segment afterwards is seen by nobody who does not see this then.
+  cuts_count_.store(cuts_.size(), std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+uint64_t Catalog::LowestCutSince(uint64_t cuts) const {
+  const std::lock_guard lock(mutex_);
+  uint64_t lowest = UINT64_MAX;
+  for (size_t i = cuts; i < cuts_.size(); ++i) lowest = std::min(lowest, cuts_[i]);
+  return lowest;
+}
+
 void Catalog::Clear() {
   const std::lock_guard lock(mutex_);
   slots_.clear();
@@ -194,7 +236,8 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
   *view = std::shared_ptr<const SegmentView>(std::move(made));
 
   const std::lock_guard lock(mutex_);
-  if (const auto slot = SlotOf(id); slot != slots_.end()) {
+  // Unless the segment was cut short meanwhile: who comes later gets a view of what is left.
+  if (const auto slot = SlotOf(id); slot != slots_.end() && slot->index == (*view)->index) {
     slot->view = *view;
     recent_.push_front(*view);
     if (recent_.size() > kRecentViews) recent_.pop_back();

@@ -1,7 +1,9 @@
 // Catalog: which segments the log has, what is known of each, and how a reader gets at their bytes.
 #pragma once
 
+#include <atomic>
 #include <deque>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -66,6 +68,23 @@ class Catalog {
   void RemoveBefore(uint64_t id);
   void Clear();
 
+  // The log ends with record `sequence` from now on, in segment `id`, of which `seal` says the rest. Forgets the later
+  // ones.
+  void CutAfter(uint64_t sequence, uint64_t id, const Seal& seal);
+  // A segment that was sealed is appended to again.
+  void Revive(uint64_t id, std::shared_ptr<Segment> segment);
+  // The end of the log was taken away somewhere at or behind record `sequence`, by another process.
+  void NoteCut(uint64_t sequence);
+  // How often that has happened, and the lowest record that it left since there were `cuts` of them.
+  uint64_t cuts() const { return cuts_count_.load(std::memory_order_acquire); }
+  uint64_t LowestCutSince(uint64_t cuts) const;
+  // What a reader calls when it has reason to think that another process has changed the log. Before any reader is
+  // made.
+  void SetLook(std::function<void()> look) { look_ = std::move(look); }
+  void Look() const {
+    if (look_) look_();
+  }
+
   std::vector<Entry> Entries() const;
   size_t size() const;
 
@@ -106,7 +125,11 @@ class Catalog {
   const LogDirectory directory_;
   const std::shared_ptr<Reclaimer> reclaimer_;
 
+  std::function<void()> look_;
+
   mutable std::mutex mutex_;
+  std::vector<uint64_t> cuts_;  // the record that each left as the last
+  std::atomic<uint64_t> cuts_count_{0};
   std::deque<Slot> slots_;                                // by id, without gaps
   std::list<std::shared_ptr<const SegmentView>> recent_;  // kept mapped for the next reader
 };

@@ -155,6 +155,12 @@ uint64_t LoadOrderlyEnd(const std::byte* header, const SegmentIdentity& identity
   return end != 0 && word == OrderlyEndWord(header, identity, end) ? end * kFrameAlignment : 0;
 }
 
+namespace {
+
+constexpr uint64_t kTruncationsOffset = 96;
+
+}  // namespace
+
 void StoreLive(std::byte* header, const LiveState& live) {
   std::byte* sector = header + kLiveOffset;
   std::copy(live.boot.begin(), live.boot.end(), sector + 64);
@@ -169,6 +175,20 @@ LiveState LoadLive(const std::byte* header) {
   std::copy(sector + 64, sector + 80, live.boot.begin());
   live.pid = Load<uint32_t>(sector + 80);
   return live;
+}
+
+void StoreTruncations(std::byte* header, uint64_t truncations) {
+  AtomicAt<uint64_t>(header + kLiveOffset + kTruncationsOffset).store(truncations, std::memory_order_seq_cst);
+}
+
+uint64_t LoadTruncations(const std::byte* header) {
+  return AtomicAt<uint64_t>(header + kLiveOffset + kTruncationsOffset).load(std::memory_order_seq_cst);
+}
+
+void TakeBackProofs(std::byte* header, const SegmentIdentity& identity, uint64_t last) {
+  std::memset(header + kSealOffset, 0, kSectorSize);
+  StoreOrderlyEnd(header, identity, 0);
+  StoreMark(header, identity, last);
 }
 
 FrameState PeekFrame(const std::byte* segment, uint64_t offset, uint64_t end, Frame* frame) {

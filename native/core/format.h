@@ -12,7 +12,7 @@
 //               48 u64 salt   56 u64 segment size   64 u64 created at, µs   508 u32 CRC32C of bytes 0 … 507
 //   seal         0 u64 salt    8 u64 end offset   16 u64 record count   24 u64 last sequence   32 u64 earliest, µs
 //               40 u64 latest, µs   508 u32 CRC32C of bytes 0 … 507
-//   live         0 u64 write pointer (atomic)   64 [16] boot id   80 u32 pid
+//   live         0 u64 write pointer (atomic)   64 [16] boot id   80 u32 pid   96 u64 truncations (atomic)
 //   mark         0 u32 synced (encoded as in a frame)   4 u32 CRC32C over salt and synced
 //               64 u32 end offset / 8 at the last orderly close, 0 while open   68 u32 CRC32C over salt, synced and it
 //
@@ -140,6 +140,9 @@ uint64_t LoadMark(const std::byte* header, const SegmentIdentity& identity);  //
 void StoreOrderlyEnd(std::byte* header, const SegmentIdentity& identity, uint64_t end_offset);  // 0 clears
 uint64_t LoadOrderlyEnd(const std::byte* header, const SegmentIdentity& identity);  // 0: was not closed in order
 
+// Seal, mark and orderly end say nothing of what comes behind `last` any more.
+void TakeBackProofs(std::byte* header, const SegmentIdentity& identity, uint64_t last);
+
 // The write pointer: offset / 8 in bits 0–31, the record count in bits 32–62, SEALED on top.
 inline constexpr uint64_t kSealedBit = uint64_t{1} << 63;
 constexpr uint64_t MakePointer(uint64_t offset, uint64_t count) { return offset / kFrameAlignment | count << 32; }
@@ -158,6 +161,10 @@ struct LiveState {
 };
 void StoreLive(std::byte* header, const LiveState& live);
 LiveState LoadLive(const std::byte* header);
+// How often the log had been truncated behind a record when this segment last lost frames that way. Whoever has it
+// mapped sees that something was taken out from under it.
+void StoreTruncations(std::byte* header, uint64_t truncations);
+uint64_t LoadTruncations(const std::byte* header);
 inline std::byte* PointerWord(std::byte* header) { return header + kLiveOffset; }
 
 // ---- frames -------------------------------------------------------------------------------------------------------

@@ -1,20 +1,22 @@
 #include "core/reader.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
 namespace segwal {
 
-Reader::Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to)
+Reader::Reader(Catalog& catalog, uint64_t cuts, const ReadFilter& filter, uint64_t wanted_to)
     : catalog_(catalog),
       filter_(filter),
       wanted_to_(wanted_to),
       times_{.from_us = filter.from_time_us, .to_us = filter.to_time_us},
       remaining_(filter.limit),
+      cuts_(cuts),
       next_(filter.reverse ? filter.to : filter.from) {}
 
-Status Reader::Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter filter,
+Status Reader::Make(Catalog& catalog, uint64_t cuts, uint64_t first, uint64_t last, ReadFilter filter,
                     std::unique_ptr<Reader>* reader) {
   const uint64_t wanted_to = filter.to;
   filter.from = std::max(filter.from, first);
@@ -30,11 +32,12 @@ Status Reader::Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter 
     filter.from = std::max(filter.from, entry->base_sequence());
     filter.to = std::min(filter.to, catalog.LastSequenceOf(filter.segment));
   }
-  reader->reset(new Reader(catalog, filter, wanted_to));
+  reader->reset(new Reader(catalog, cuts, filter, wanted_to));
   return Status::Ok();
 }
 
 void Reader::Extend(uint64_t last) {
+  if (cut_) return;
   filter_.from = std::max(filter_.from, next_);  // going on in the middle of a stretch, what was read is passed again
   filter_.to = std::max(filter_.to, std::min(wanted_to_, last));
 }
@@ -49,13 +52,55 @@ void Reader::Close() {
 Status Reader::Fill(ReadChunk* chunk) {
   chunk->count = 0;
   chunk->needed = 0;
-  Status status = FillFromItems(chunk);
+  NoteCuts();
+  Status status = CheckCuts(FillFromItems(chunk), chunk);
   // Afterwards: a page may have been lost after its frame was found whole, and before it was copied.
   Status memory = CheckMemory();
   if (memory.ok()) return status;
   chunk->count = 0;
   chunk->needed = 0;
   return memory;
+}
+
+void Reader::NoteCuts() {
+  const uint64_t cuts = catalog_.cuts();
+  if (cuts == cuts_) return;
+  const uint64_t lowest = catalog_.LowestCutSince(cuts_);
+  cuts_ = cuts;
+  if (filter_.to <= lowest) return;
+  filter_.to = lowest;
+  view_last_ = std::min(view_last_, lowest);
+  const auto gone = [lowest](const Item& item) { return item.sequence > lowest; };
+  const bool waiting = std::any_of(items_.begin() + static_cast<std::ptrdiff_t>(next_item_), items_.end(), gone);
+  // Backwards, what is left to read may well be all that it was.
+  cut_ = !filter_.reverse || next_ > lowest || waiting;
+  if (!waiting) return;
+  items_.erase(items_.begin(), items_.begin() + static_cast<std::ptrdiff_t>(next_item_));
+  next_item_ = 0;
+  std::erase_if(items_, gone);
+}
+
+// Whoever truncates says so, to this process by the catalog and to others in the segment, before a byte goes. So
+// whatever was read before that could be seen is what it was.
+Status Reader::CheckCuts(Status status, ReadChunk* chunk) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const uint64_t view_cuts = view_ ? LoadTruncations(view_->data) : view_cuts_;
+  const bool changed = std::exchange(view_cuts_, view_cuts) != view_cuts;
+  if (changed || !status.ok()) catalog_.Look();
+  NoteCuts();
+  if (!cut_) return status;
+  const auto dropped = [&](size_t i) { return static_cast<uint64_t>(chunk->records[i].sequence) > filter_.to; };
+  if (filter_.reverse) {
+    if (chunk->count != 0 && dropped(0)) chunk->count = 0;
+  } else {
+    while (chunk->count != 0 && dropped(chunk->count - 1)) --chunk->count;
+  }
+  if (chunk->count != 0) return Status::Ok();
+  const bool at_end = next_item_ == items_.size() && Exhausted();
+  if (status.ok() && !at_end && !filter_.reverse) return status;
+  chunk->needed = 0;
+  return Status(ErrorCode::kTruncated,
+                "the log was truncated behind record " + std::to_string(filter_.to) + " while it was read");
 }
 
 Status Reader::CheckMemory() {
@@ -160,6 +205,11 @@ Status Reader::Expand(ByteView plain, std::vector<RecordDescriptor>* records) {
 }
 
 Status Reader::EnterSegment() {
+  if (view_) {
+    catalog_.Look();
+    NoteCuts();
+    if (Exhausted()) return Status::Ok();
+  }
   const bool timed = !times_.Everything();
   if (timed && filter_.segment == 0) {
     next_ = catalog_.NextInTime(next_, times_, filter_.reverse);
@@ -173,6 +223,7 @@ Status Reader::EnterSegment() {
   }
   SEGWAL_TRY(CheckMemory());  // of the segment that is left
   SEGWAL_TRY(catalog_.View(entry->id(), &view_));
+  view_cuts_ = LoadTruncations(view_->data);
   view_first_ = entry->base_sequence();
   view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));
   position_ = view_->index->Seek(view_->data, view_->end, static_cast<uint32_t>(next_ - view_first_));

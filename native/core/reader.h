@@ -17,11 +17,13 @@ class Reader {
   // A reader over what `filter` leaves of first … last, all of which is committed. kTruncated when `filter.segment`
   // names a segment that is gone, kNotFound when there never was one. `catalog` must outlive the reader, or Close be
   // called.
-  static Status Make(Catalog& catalog, uint64_t first, uint64_t last, ReadFilter filter,
+  // `cuts`: those of the catalog before `last` was asked for.
+  static Status Make(Catalog& catalog, uint64_t cuts, uint64_t first, uint64_t last, ReadFilter filter,
                      std::unique_ptr<Reader>* reader);
 
   // Fills `chunk` with the next records; a count of 0 with no `needed` is the end. kCorrupt at a frame that cannot be
-  // read, kTruncated when the segment was deleted meanwhile, kIo when its file was cut short or could not be read.
+  // read, kTruncated when the segment was deleted meanwhile or where the log was truncated behind a record, kIo when
+  // its file was cut short or could not be read.
   Status Fill(ReadChunk* chunk);
 
   // The records of the compressed batch that Fill has just handed out, of `plain`, which is what its codec made of it:
@@ -36,7 +38,7 @@ class Reader {
   void Close();
 
  private:
-  Reader(Catalog& catalog, const ReadFilter& filter, uint64_t wanted_to);
+  Reader(Catalog& catalog, uint64_t cuts, const ReadFilter& filter, uint64_t wanted_to);
 
   struct Item {
     RecordView record;  // of a compressed batch: its bytes
@@ -49,6 +51,10 @@ class Reader {
   };
 
   Status FillFromItems(ReadChunk* chunk);
+  // Ends the range where the log was truncated since the last look, should it go further.
+  void NoteCuts();
+  // What is to be said of a chunk that was filled while the log was truncated, perhaps. `status`: of the filling.
+  Status CheckCuts(Status status, ReadChunk* chunk);
   // kIo once memory of a segment had to be replaced while it was read: what was made of its bytes may be nonsense.
   Status CheckMemory();
   bool Exhausted() const { return closed_ || remaining_ == 0 || next_ < filter_.from || next_ > filter_.to; }
@@ -76,6 +82,10 @@ class Reader {
   const TimeRange times_;
   uint64_t remaining_;
   bool closed_ = false;
+
+  uint64_t cuts_;           // of the catalog, that are known
+  bool cut_ = false;        // what comes behind the range was dropped
+  uint64_t view_cuts_ = 0;  // what view_ said of itself when it was entered
 
   uint64_t next_;  // the sequence to go on with
   std::shared_ptr<const SegmentView> view_;

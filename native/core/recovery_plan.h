@@ -77,10 +77,11 @@ struct RecoveryPlan {
   std::vector<Filler> fillers;
   std::vector<Piece> pieces;
   std::optional<Cut> cut;
-  bool front_goes = false;  // segments before the first that the log keeps are among `remove`
-  bool zero_tail = false;   // something that is not zero stands behind the end
-  bool salvaged = false;    // something was given up that strict recovery would have refused
-  uint64_t proof = 0;       // the highest sequence that something proves durable
+  std::optional<uint64_t> truncate_to;  // a truncation behind this record is to be finished
+  bool front_goes = false;              // segments before the first that the log keeps are among `remove`
+  bool zero_tail = false;               // something that is not zero stands behind the end
+  bool salvaged = false;                // something was given up that strict recovery would have refused
+  uint64_t proof = 0;                   // the highest sequence that something proves durable
   uint64_t next_sequence = 1;
   RecoveryReport report;
 };

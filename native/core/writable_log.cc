@@ -142,8 +142,12 @@ Status WritableLog::Rotate() {
   state_.CheckMemory();
   const std::shared_ptr<Segment> full = state_.current;
   if (PointerCount(full->pointer().load(std::memory_order_relaxed)) == 0) return state_.fatal;
-  state_.writer_wake.wait(
-      lock, [&] { return state_.spare || !state_.spare_failure.ok() || !state_.fatal.ok() || state_.current != full; });
+  const uint64_t truncations = state_.truncations;
+  state_.writer_wake.wait(lock, [&] {
+    return (!state_.truncating && (state_.spare || !state_.spare_failure.ok() || state_.current != full)) ||
+           !state_.fatal.ok();
+  });
+  if (state_.truncations != truncations) return state_.fatal;  // which has ended the segment in its own way
   if (!state_.fatal.ok()) return state_.fatal;
   if (state_.current == full) {  // otherwise somebody else was quicker
     if (!state_.spare) return Status(state_.spare_failure).WithContext("no new segment");
@@ -152,7 +156,10 @@ Status WritableLog::Rotate() {
   }
   // The watermark follows the seal.
   const uint64_t last = full->next->base_sequence() - 1;
-  const auto done = [&] { return full->sealed && state_.durable.load(std::memory_order_acquire) >= last; };
+  const auto done = [&] {
+    return (full->sealed && state_.durable.load(std::memory_order_acquire) >= last) ||
+           state_.truncations != truncations;
+  };
   state_.durable_wake.wait(lock, [&] { return done() || !state_.fatal.ok(); });
   return done() ? Status::Ok() : state_.fatal;
 }
@@ -247,7 +254,10 @@ LogStats WritableLog::Stats() {
   const CommittedWalk::Position end = walk_->Advance();
   const Syncer::Latency latency = syncer_->latency();
   stats.appends = end.frames;
-  stats.records = end.sequence - opened_at_;
+  {
+    const std::lock_guard lock(meta_mutex_);
+    stats.records = dropped_records_ + (end.sequence > opened_at_ ? end.sequence - opened_at_ : 0);
+  }
   stats.bytes = end.bytes;
   stats.first_sequence = first_sequence();
   stats.last_sequence = end.sequence;
@@ -269,7 +279,8 @@ LogStats WritableLog::Stats() {
 }
 
 Status WritableLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) {
-  return Reader::Make(catalog_, first_sequence(), last_sequence(), filter, reader);
+  const uint64_t cuts = catalog_.cuts();  // before the end is asked for
+  return Reader::Make(catalog_, cuts, first_sequence(), last_sequence(), filter, reader);
 }
 
 Status WritableLog::Verify(const VerifyOptions& options, VerifyReport* report) {
