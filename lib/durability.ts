@@ -89,7 +89,7 @@ export class DurabilityQueue {
     this.waiters = [];
     this.head = 0;
     for (const waiter of waiting) {
-      if (waiter.sequence > last && waiter.sequence <= dropped) waiter.resolve();
+      if (waiter.sequence > last && waiter.sequence <= dropped) waiter.resolve(waiter.value);
       else this.waiters.push(waiter);
     }
   }
