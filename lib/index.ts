@@ -8,6 +8,8 @@ export type { SyncOptions, SyncPolicy, WalOptions } from './options';
 export type { ReadBatchOptions, ReadOptions } from './read-options';
 export type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
 export type { Finding, Progress, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+export { WalHold } from './retention';
+export type { CleanupResult, RetentionOptions } from './retention';
 export type { WriteStreamOptions } from './streams';
 export type { VerifyOptions } from './verification';
 export { WalManager } from './wal-manager';

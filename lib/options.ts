@@ -1,5 +1,7 @@
 import type { Codec } from './codec';
 import type { Native, NativeOpenOptions, NativeSyncPolicy } from './native';
+import { resolveRetention } from './retention';
+import type { RetentionOptions } from './retention';
 import { checkBoolean, checkInteger, checkNumber, checkOptions, closest, describe } from './validation';
 
 /**
@@ -59,6 +61,11 @@ export interface WalOptions<T = Buffer> {
    * `recovery.findings` names each range. {@link WalManager.planSalvage} tells beforehand what it would do.
    */
   recovery?: 'strict' | 'salvage';
+  /**
+   * What is kept though no checkpoint needs it. Given, the log cleans up by itself, about once a second, on a native
+   * thread: see {@link WalManager.cleanup}. Default: nothing is deleted unasked.
+   */
+  retention?: RetentionOptions;
   /** Makes this a typed log. */
   codec?: Codec<T>;
 }
@@ -70,7 +77,16 @@ export interface ResolvedOptions<T> {
   readonly codec: Codec<T> | undefined;
 }
 
-const walOptionNames = ['segmentSize', 'sync', 'maxDirtyBytes', 'readOnly', 'create', 'recovery', 'codec'] as const;
+const walOptionNames = [
+  'segmentSize',
+  'sync',
+  'maxDirtyBytes',
+  'readOnly',
+  'create',
+  'recovery',
+  'retention',
+  'codec',
+] as const;
 const syncOptionNames = ['policy', 'maxDelay', 'maxRecords', 'maxBytes'] as const;
 const syncPolicies = ['immediate', 'batch', 'async'] as const;
 
@@ -91,6 +107,9 @@ export function resolveOptions<T>(options: WalOptions<T>, constants: Native['con
   if (readOnly && recovery === 'salvage') {
     throw new TypeError("recovery: 'salvage' writes to the log; it cannot go with readOnly");
   }
+  if (readOnly && options.retention !== undefined) {
+    throw new TypeError('retention deletes segments; it cannot go with readOnly');
+  }
   return {
     policy,
     native: {
@@ -100,6 +119,7 @@ export function resolveOptions<T>(options: WalOptions<T>, constants: Native['con
       salvage: recovery === 'salvage',
       sync,
       maxDirtyBytes: resolveDirtyBytes(options.maxDirtyBytes),
+      retention: resolveRetention(options.retention),
     },
     codec: resolveCodec(options.codec),
   };
