@@ -19,7 +19,8 @@ namespace {
 class ThreadedCrashTest : public testing::Test {
  protected:
   void Open(uint64_t sync_delay_us) {
-    ASSERT_OK(Log::Open(platform_, root_, {.segment_size = kMinSegmentSize, .sync = SyncPolicy{.delay_us = sync_delay_us}}, &log_));
+    ASSERT_OK(Log::Open(platform_, root_,
+                        {.segment_size = kMinSegmentSize, .sync = SyncPolicy{.delay_us = sync_delay_us}}, &log_));
   }
 
   // Appends from several threads until told to stop, or refused.
