@@ -1,12 +1,16 @@
 // Where the benchmark runs: the directory it works in, and what results are only worth something with.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, statfsSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, statfsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
 import { WalManager } from 'segwal';
+
+import { packedRecords } from './samples.mjs';
+
+export { packedRecords, sampleBuffers, sampleStrings } from './samples.mjs';
 
 const require = createRequire(import.meta.url);
 
@@ -80,14 +84,30 @@ export function describeMachine(directory) {
     cores: os.availableParallelism(),
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
     loadAverage: os.loadavg()[0],
-    system: `${os.type()} ${os.release()} ${os.arch()}`,
+    system: `${os.type()} ${/^[\d.]+/.exec(os.release())} ${os.arch()}`,
     fileSystem: fileSystems.get(type) ?? `type 0x${type.toString(16)}`,
+    disk: describeDisk(directory),
     node: process.version,
     segwal: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version,
     commit: spawnSync('git', ['-C', root, 'describe', '--always', '--dirty'], { encoding: 'utf8' }).stdout.trim(),
     crc32c: raw.crc32cImplementation,
     date: new Date().toISOString(),
   };
+}
+
+/** What Linux tells of the disk that `directory` is on; no more than the kind of thing it is. */
+function describeDisk(directory) {
+  const { dev } = statSync(directory);
+  try {
+    const major = ((dev >> 8) & 0xfff) | 0;
+    const device = realpathSync(`/sys/dev/block/${major}:${dev & 0xff}`);
+    const read = (name) => readFileSync(join(device, name), 'utf8').trim();
+    const scheduler = /\[([^\]]+)\]/.exec(read('queue/scheduler'))?.[1] ?? 'none';
+    const gib = Math.round((Number(read('size')) * 512) / 2 ** 30);
+    return `${basename(device)}, ${gib} GiB, cache ${read('queue/write_cache')}, scheduler ${scheduler}`;
+  } catch {
+    return 'unknown'; // another system, or a device that is none
+  }
 }
 
 /** Fills a new log with `records` records of 100 bytes, a thousand at a time. */
@@ -100,29 +120,4 @@ export async function fillLog(directory, records, options) {
     if (i % 500_000 === 0) await wal.sync();
   }
   return wal;
-}
-
-/** Different records in turn, so that no cache and no branch predictor knows them by heart. */
-export function sampleBuffers(bytes) {
-  return Array.from({ length: 1024 }, (_, i) => Buffer.from(sampleText(i, bytes)));
-}
-
-export function sampleStrings(bytes) {
-  return Array.from({ length: 1024 }, (_, i) => sampleText(i, bytes));
-}
-
-export function packedRecords(count, bytes) {
-  const buffer = Buffer.concat(Array.from({ length: count }, (_, i) => Buffer.from(sampleText(i, bytes))));
-  const offsets = Uint32Array.from({ length: count + 1 }, (_, i) => i * bytes);
-  return { buffer, offsets };
-}
-
-function sampleText(seed, bytes) {
-  let text = '';
-  for (let state = seed + 1; text.length < bytes;) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    text += state.toString(36);
-  }
-  // A flat string, not the tree that was added up.
-  return Buffer.from(text.slice(0, bytes)).toString('latin1');
 }

@@ -1,57 +1,51 @@
-// Medians and the table on the terminal.
-
-export function summarize(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const median = sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  return { median, min: sorted[0], max: sorted.at(-1) };
-}
-
-/** How a case stands to its target; undefined when it has none. */
-export function judge(target, { segwal, raw }) {
-  if (target === undefined) return undefined;
-  if (target.ratio !== undefined) return segwal.median / raw.median >= target.ratio;
-  return target.atLeast !== undefined ? segwal.median >= target.atLeast : segwal.median <= target.atMost;
-}
+// The table on the terminal.
 
 export function printMachine(machine) {
   for (const [name, value] of Object.entries(machine)) console.log(`${name.padEnd(12)} ${value}`);
 }
 
-const widths = [42, 11, 21, 21, 5, 13, 12, 6];
-
-export function printHeader() {
-  printRow(['', 'unit', 'segwal', 'raw', 'ratio', 'target', 'thread, ns', 'others']);
+export function printPeers(peers) {
+  for (const { name, version, guarantee, missing } of peers) {
+    console.log(
+      missing === undefined
+        ? `${`${name} ${version}`.padEnd(30)} ${guarantee}`
+        : `${name.padEnd(30)} not measured: ${missing}`,
+    );
+  }
 }
 
-export function printCase({ name, unit, target, summary, met, threadNs, others }) {
-  const { segwal, raw } = summary;
-  printRow([
-    name,
-    unit,
-    segwal ? range(segwal) : '',
-    raw ? range(raw) : '',
-    segwal && raw ? (segwal.median / raw.median).toFixed(2) : '',
-    target === undefined ? '' : `${targetText(target)}${met ? '' : ' missed'}`,
-    thread(threadNs),
-    `${Math.round(others * 100)} %`,
-  ]);
+const widths = [46, 24, 12, 24, 12, 7];
+
+export function printHeader(suite) {
+  console.log();
+  printRow([suite, 'median (least–greatest)', 'unit', 'target', 'thread, ns', 'others']);
 }
 
-function thread(ns) {
-  return ns.every(Number.isFinite) ? ns.map(short).join(' / ') : '';
+/** A line for the case, and one for each contender. */
+export function printResult({ name, unit, contenders, targets }) {
+  console.log(name);
+  for (const { contender, median, min, max, threadNs, others } of contenders) {
+    const own = targets.filter(({ of }) => of === contender).map(targetText);
+    printRow([
+      `  ${contender}`,
+      min === max ? short(median) : `${short(median)} (${short(min)}–${short(max)})`,
+      unit,
+      own.join(', '),
+      threadNs === undefined ? '' : short(threadNs),
+      `${Math.round(others * 100)} %`,
+    ]);
+  }
 }
 
-function targetText({ ratio, atLeast, atMost }) {
-  if (atMost !== undefined) return `≤ ${atMost}`;
-  return `≥ ${ratio ?? atLeast}`;
+/** "0.93 × raw, wanted 0.90" */
+export function targetText({ to, value, atLeast, atMost, met }) {
+  const wanted = atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`;
+  const reached = to === undefined ? wanted : `${value.toFixed(2)} × ${to}, ${wanted}`;
+  return met ? reached : `${reached} missed`;
 }
 
-function range({ median, min, max }) {
-  return `${short(median)} (${short(min)}–${short(max)})`;
-}
-
-function short(value) {
+export function short(value) {
+  if (value >= 1000) return value.toFixed(0);
   return value < 10 ? value.toFixed(2) : value.toFixed(1);
 }
 

@@ -1,111 +1,84 @@
-// npm run bench -- [append|batch|read|recovery|open …] [--repeats n] [--smoke] [--dir path] [--json file]
+// npm run bench -- [append|batch|durable …] [--repeats n] [--seconds n] [--no-peers] [--dir path] [--json file]
+//                  [--html file] [--smoke]
 //
-// Every trial is a process of its own. The trials of a case take turns (segwal, raw, segwal, raw, …), and the disk comes
+// Every trial is a process of its own. The trials of a case take turns (segwal, raw, lmdb, segwal, …), and the disk comes
 // to rest between them. What is printed is the median of the trials, with the least and the greatest.
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { busyTime, describeMachine, settleDisk, workDirectory } from './environment.mjs';
-import { judge, printCase, printHeader, printMachine, summarize } from './report.mjs';
+import { workDirectory } from './environment.mjs';
+import { Harness } from './harness.mjs';
+import { renderReport } from './html.mjs';
+import { printHeader, printMachine, printPeers, printResult } from './report.mjs';
+import { checkResults, schemaVersion } from './results.mjs';
 
-const suites = ['append', 'batch', 'read', 'recovery', 'open'];
-const smokeScale = 1 / 100;
+const suites = ['append', 'batch', 'durable', 'workers', 'sustained', 'tail', 'read', 'recovery', 'open', 'peers'];
 const roomNeeded = 8 * 2 ** 30;
+const smoke = { scale: 1 / 100, seconds: 0.1, longSeconds: 0.3, repeats: 1 };
+const full = { scale: 1, seconds: 2, longSeconds: 30, repeats: 5 };
+const leastLongSeconds = 10;
 
 const { values: options, positionals } = parseArgs({
   options: {
     repeats: { type: 'string' },
+    seconds: { type: 'string' },
     smoke: { type: 'boolean', default: false },
+    'no-peers': { type: 'boolean', default: false },
     dir: { type: 'string', default: join(import.meta.dirname, '.tmp') },
     json: { type: 'string' },
+    html: { type: 'string' },
   },
   allowPositionals: true,
 });
 const chosen = positionals.length === 0 ? suites : positionals;
 const unknown = chosen.filter((suite) => !suites.includes(suite));
 if (unknown.length > 0) throw new Error(`no such suite: ${unknown.join(', ')}; there are ${suites.join(', ')}`);
-const repeats = Number(options.repeats ?? (options.smoke ? 1 : 5));
-const scale = options.smoke ? smokeScale : 1;
 
-const directory = workDirectory(options.dir, options.smoke ? roomNeeded * scale : roomNeeded);
-const machine = describeMachine(directory);
-const results = [];
+const defaults = options.smoke ? smoke : full;
+const repeats = Number(options.repeats ?? defaults.repeats);
+const seconds = Number(options.seconds ?? defaults.seconds);
+// What is to show that nothing happens needs its time.
+const longSeconds = options.seconds === undefined ? defaults.longSeconds : Math.max(leastLongSeconds, seconds);
+const directory = workDirectory(options.dir, roomNeeded * defaults.scale);
+const began = performance.now();
+const harness = new Harness({
+  directory,
+  repeats,
+  seconds,
+  longSeconds,
+  scale: defaults.scale,
+  withPeers: !options['no-peers'],
+  inHaste: options.smoke,
+});
 try {
-  printMachine(machine);
-  for (const suite of chosen) await runSuite(suite);
+  printMachine(harness.machine);
+  printPeers(harness.peers);
+  for (const suite of chosen) {
+    printHeader(suite);
+    await harness.runSuite(suite, (results) => results.forEach(printResult));
+  }
 } finally {
-  rmSync(directory, { recursive: true });
-}
-if (options.json !== undefined) writeFileSync(options.json, JSON.stringify({ machine, repeats, results }, null, 2));
-
-async function runSuite(suite) {
-  const { cases } = await import(`./suites/${suite}.mjs`);
-  console.log(`\n${suite}`);
-  printHeader();
-  for (const one of cases(scale)) {
-    const result = await runCase(suite, one);
-    results.push({ suite, ...result });
-    printCase(result);
-  }
-  rmSync(join(directory, suite), { recursive: true, force: true });
+  rmSync(directory, { recursive: true, force: true });
 }
 
-async function runCase(suite, { name, unit, prepare, contenders, target }) {
-  const prepared = prepare && (await prepareOnce(suite, prepare));
-  const measured = Object.fromEntries(Object.keys(contenders).map((contender) => [contender, []]));
-  for (let i = 0; i < repeats; i++) {
-    for (const [contender, trial] of Object.entries(contenders)) {
-      measured[contender].push(await runTrial(suite, trial, prepared));
-    }
-  }
-  const summary = Object.fromEntries(
-    Object.entries(measured).map(([contender, trials]) => [contender, summarize(trials.map(({ value }) => value))]),
-  );
-  const threadNs = Object.values(measured).map((trials) => summarize(trials.map((trial) => trial.threadNs)).median);
-  const others = Math.max(
-    ...Object.values(measured)
-      .flat()
-      .map((trial) => trial.others),
-  );
-  return { name, unit, target, summary, met: judge(target, summary), threadNs, others, trials: measured };
-}
+for (const { name, missing } of harness.peers)
+  if (missing !== undefined) console.log(`\nnot measured: ${name}: ${missing}`);
 
-/** What several cases read is made once, and kept until the suite ends. */
-async function prepareOnce(suite, prepare) {
-  const path = join(directory, suite, JSON.stringify(prepare).replace(/\W+/g, '-'));
-  if (mkdirSync(path, { recursive: true }) !== undefined) await startTrial(suite, prepare, path);
-  return path;
-}
-
-async function runTrial(suite, trial, prepared) {
-  settleDisk();
-  if (prepared !== undefined) return checked(await startTrial(suite, trial, prepared));
-  const own = join(directory, suite, 'trial');
-  mkdirSync(own, { recursive: true });
-  try {
-    return checked(await startTrial(suite, trial, own));
-  } finally {
-    rmSync(own, { recursive: true, force: true });
-  }
-}
-
-async function startTrial(suite, trial, path) {
-  const begin = { time: performance.now(), busy: busyTime() };
-  const child = fork(join(import.meta.dirname, 'trial.mjs'), [suite, JSON.stringify(trial), path]);
-  let result;
-  child.once('message', (message) => (result = message));
-  const [status] = await once(child, 'exit');
-  if (status !== 0 || result === undefined)
-    throw new Error(`${suite} ${JSON.stringify(trial)} ended with status ${status}`);
-  const available = (performance.now() - begin.time) * machine.cores;
-  return { ...result, others: Math.max(0, busyTime() - begin.busy - result.cpuMs) / available };
-}
-
-function checked(result) {
-  if (!(result.value > 0 && Number.isFinite(result.value)))
-    throw new Error(`no sane number: ${JSON.stringify(result)}`);
-  return result;
-}
+const { machine, peers, charts, results, curves } = harness;
+const document = {
+  schema: schemaVersion,
+  machine,
+  options: { suites: chosen, repeats, seconds, smoke: options.smoke },
+  peers,
+  charts,
+  results,
+  curves,
+};
+checkResults(document);
+const json = options.json ?? join(options.dir, 'results.json');
+const html = options.html ?? join(options.dir, 'report.html');
+mkdirSync(options.dir, { recursive: true });
+writeFileSync(json, JSON.stringify(document, null, 1));
+writeFileSync(html, renderReport(document));
+console.log(`\n${Math.round((performance.now() - began) / 1000)} s; every number is in ${json}, with plots in ${html}`);

@@ -25,16 +25,23 @@ export async function createCheckpoint(
   constants: Native['constants'],
   options: CheckpointOptions,
 ): Promise<Checkpoint> {
+  const { sequence, data } = checkCheckpointOptions(options, native.appendedSequence(), constants.maxCheckpointBytes);
+  return toCheckpoint(await settle(native.createCheckpoint(sequence, data)));
+}
+
+/** What is to be made, of a log whose last record is `last`. */
+export function checkCheckpointOptions(
+  options: CheckpointOptions,
+  last: number,
+  maxBytes: number,
+): { sequence: number; data: Uint8Array | null } {
   checkOptions(options, ['sequence', 'data'], 'createCheckpoint');
-  const last = native.appendedSequence();
   const { sequence = last } = options;
   if (options.sequence !== undefined) checkSequence('sequence', sequence);
   if (sequence > last) {
     throw new RangeError(`sequence must not be beyond the last record, which is ${last}, not ${sequence}`);
   }
-  return toCheckpoint(
-    await settle(native.createCheckpoint(sequence, checkpointData(options.data, constants.maxCheckpointBytes))),
-  );
+  return { sequence, data: checkpointData(options.data, maxBytes) };
 }
 
 export function listCheckpoints(native: NativeLog): Checkpoint[] {

@@ -3,14 +3,29 @@ import type { NativeLog } from './native';
 
 interface Waiter {
   readonly sequence: number;
-  readonly resolve: () => void;
+  readonly value: unknown;
+  readonly resolve: (value: unknown) => void;
   readonly reject: (error: WalError) => void;
 }
 
 /**
+ * So many who wait are enough to ask for before the turn of JavaScript ends: the disk is busy with them while the turn
+ * appends more.
+ */
+const enoughToAsk = 1024;
+
+// What the constructor of a promise hands out. A closure for each promise costs more than the rest of `wait`.
+let resolveNew: Waiter['resolve'];
+let rejectNew: Waiter['reject'];
+const takeSettlers = (resolve: Waiter['resolve'], reject: Waiter['reject']): void => {
+  resolveNew = resolve;
+  rejectNew = reject;
+};
+
+/**
  * Who waits for durability: a queue in the order of sequence numbers. One call from the native side, after each sync,
  * settles everybody whose record that sync made durable, in order; nobody costs a call of its own. Nor does asking: the
- * native side hears once, at the end of the present turn of JavaScript, how far somebody waits.
+ * native side hears at the end of the present turn of JavaScript, or for every so many, how far somebody waits.
  */
 export class DurabilityQueue {
   /** Those before `head` are settled. */
@@ -18,6 +33,8 @@ export class DurabilityQueue {
   private head = 0;
   private failure: WalError | undefined;
   /** What the native side is still to be asked for; 0: nothing. */
+  private unasked = 0;
+  private asksSoon = false;
   private wantedAtOnce = 0;
   private wantedInTime = 0;
 
@@ -34,19 +51,18 @@ export class DurabilityQueue {
    */
   wait<V>(sequence: number, atOnce: boolean, value: V): Promise<V> {
     if (sequence === 0 && this.failure === undefined) return Promise.resolve(value); // an empty log
-    if (this.wantedAtOnce === 0 && this.wantedInTime === 0) queueMicrotask(this.ask);
+    const promise = new Promise<unknown>(takeSettlers);
+    this.insert({ sequence, value, resolve: resolveNew, reject: rejectNew });
     if (atOnce) this.wantedAtOnce = Math.max(this.wantedAtOnce, sequence);
     else this.wantedInTime = Math.max(this.wantedInTime, sequence);
-    return new Promise((resolve, reject) => {
-      this.insert({
-        sequence,
-        resolve: () => {
-          resolve(value);
-        },
-        reject,
-      });
-      if (this.failure !== undefined) this.fail(this.failure);
-    });
+    this.unasked++;
+    if (!this.asksSoon) {
+      this.asksSoon = true;
+      queueMicrotask(this.askAtLast);
+    }
+    if (this.unasked >= enoughToAsk) this.ask();
+    if (this.failure !== undefined) this.fail(this.failure);
+    return promise as Promise<V>;
   }
 
   /** Everything up to `durable` is durable. */
@@ -55,7 +71,7 @@ export class DurabilityQueue {
     let { head } = this;
     for (let next = waiters[head]; next !== undefined && next.sequence <= durable; next = waiters[++head]) {
       waiters[head] = undefined;
-      next.resolve();
+      next.resolve(next.value);
     }
     this.head = head;
     if (head === waiters.length) {
@@ -73,7 +89,7 @@ export class DurabilityQueue {
     this.waiters = [];
     this.head = 0;
     for (const waiter of waiting) {
-      if (waiter.sequence > last && waiter.sequence <= dropped) waiter.resolve();
+      if (waiter.sequence > last && waiter.sequence <= dropped) waiter.resolve(waiter.value);
       else this.waiters.push(waiter);
     }
   }
@@ -87,12 +103,17 @@ export class DurabilityQueue {
     for (const waiter of waiters) waiter?.reject(error);
   }
 
-  private readonly ask = (): void => {
+  private readonly askAtLast = (): void => {
+    this.asksSoon = false;
+    this.ask();
+  };
+
+  private ask(): void {
     const { native, wantedAtOnce, wantedInTime } = this;
-    this.wantedAtOnce = this.wantedInTime = 0;
+    this.unasked = this.wantedAtOnce = this.wantedInTime = 0;
     if (wantedInTime > wantedAtOnce) native.expectDurable(wantedInTime);
     if (wantedAtOnce > 0) native.requestDurable(wantedAtOnce);
-  };
+  }
 
   private insert(waiter: Waiter): void {
     // Nearly always the newest record is the one that is waited for: search from the back.

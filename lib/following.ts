@@ -6,12 +6,8 @@ interface Follower {
   readonly wake: (more: boolean) => void;
 }
 
-/** What `NativeLog.follow` returns. */
-const enum Outcome {
-  ready = 0,
-  waiting = 1,
-  ended = 2,
-}
+/** What `NativeLog.follow` returns; anything else: the log takes no more records. */
+const outcomes = { ready: 0, waiting: 1 };
 
 /** Live readers of one log that have read everything, and wait for the next append. */
 export class Followers {
@@ -33,8 +29,8 @@ export class Followers {
       follower.wake = resolve;
       if (this.closed) return resolve(false);
       const outcome = this.native.follow(Math.min(sequence, ...[...this.waiting].map((each) => each.sequence)));
-      if (outcome === Outcome.waiting) this.waiting.add(follower);
-      else if (outcome === Outcome.ready) this.becameReady(resolve);
+      if (outcome === outcomes.waiting) this.waiting.add(follower);
+      else if (outcome === outcomes.ready) this.becameReady(resolve);
       else reject(this.whyEnded() ?? new WalError('WAL_CLOSED', 'the log is closed'));
     });
     const cancel = (): void => {

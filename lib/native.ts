@@ -99,6 +99,7 @@ export interface NativeStats {
   syncP50Ms: number;
   syncP99Ms: number;
   syncMaxMs: number;
+  lastSyncTimestamp: number;
   rotations: number;
   writerStalls: number;
   writerStallMs: number;
@@ -108,7 +109,9 @@ export interface NativeStats {
 /**
  * A cursor. `fill` copies the next records into `data` and describes them in `descriptors`, 32 bytes each: two float64
  * (sequence, ms since the epoch), four uint32 (data offset, data length, key length, attributes: kind in bits 0–7,
- * `hasKey` in bit 8, codec in bits 12–14). The key stands right before the data.
+ * `hasKey` in bit 8, codec in bits 12–14). The key stands right before the data. With a codec it is a compressed batch,
+ * alone in its chunk: the sequence of its first record, what the codec made of it as data, and in the place of the key
+ * length its size before.
  */
 export interface NativeReader {
   /**
@@ -118,6 +121,11 @@ export interface NativeReader {
   fill(data: Uint8Array, descriptors: ArrayBuffer): number;
   /** The same on a native thread; the buffers must be left alone until it settles. Rejects with NativeFailure. */
   fillAsync(data: Uint8Array, descriptors: ArrayBuffer): Promise<number>;
+  /**
+   * Descriptors of those records of the compressed batch filled in last that are wanted, of what its codec made of it;
+   * offsets are in `plain`. Or −code.
+   */
+  expand(plain: Uint8Array): ArrayBuffer | number;
   /** Goes on up to record `last`, which must be committed, where it had come to the end. */
   extend(last: number): void;
   /** Lets go of mappings now instead of at garbage collection. Idempotent; `fill` afterwards returns 0. */
@@ -151,10 +159,21 @@ export interface NativeLog {
   ): number;
   /** Records offsets[i] … offsets[i + 1] of `buffer`; the offsets are checked. First sequence, or −code. */
   appendPacked(buffer: Uint8Array, offsets: Uint32Array, kind: number, key?: Uint8Array | string): number;
+  /** What a codec compresses of the batch that these are the arguments of; or −code. */
+  packBatch(
+    data: (Uint8Array | string)[],
+    kinds: Uint8Array | null,
+    keys: (Uint8Array | string | undefined | null)[] | null,
+  ): Uint8Array | number;
+  packPacked(buffer: Uint8Array, offsets: Uint32Array, kind: number, key?: Uint8Array | string): Uint8Array | number;
+  /** Whether so many bytes would be better to store than `plain`, which one of the two before has made. */
+  compressionPays(plain: Uint8Array, compressedBytes: number): boolean;
+  /** Appends what a codec made of `plain`. First sequence, or −code. REQUIRES: it pays. */
+  appendCompressed(codec: number, plain: Uint8Array, compressed: Uint8Array): number;
   lastError(): NativeFailure;
 
   firstSequence(): number;
-  lastSequence(): number;
+  lastSequence: () => number;
   durableSequence(): number;
   /** The last sequence number handed out, by any thread, committed or not yet: what a barrier has to wait for. */
   appendedSequence(): number;
@@ -168,7 +187,7 @@ export interface NativeLog {
   /** The same in the time that the log's policy allows. */
   expectDurable(sequence: number): void;
   /** With false, an append that would have to wait for the disk returns −WAL_BACKPRESSURE at once. */
-  setPatient(patient: boolean): void;
+  setPatient: (patient: boolean) => void;
 
   /**
    * Waits for a record behind `sequence`, instead of for whatever the call before asked for. 0: there is one; 1:
@@ -187,7 +206,7 @@ export interface NativeLog {
   /** Rejects with `WAL_INSIDE_BATCH` and its range, `WAL_TRUNCATED` for what is gone. */
   truncateAfter(sequence: number): Promise<void>;
   /** Changes with each `truncateAfter` that this log has seen, by whomever. */
-  truncations(): number;
+  truncations: () => number;
   /** Rejects with `WAL_NOT_FOUND` for a record that is not there yet, `WAL_TRUNCATED` for one that is gone. */
   createCheckpoint(sequence: number, data: Uint8Array | null): Promise<NativeCheckpoint>;
   /** By sequence, or −code. */

@@ -91,6 +91,8 @@ export interface WalStats {
   readonly syncs: number;
   /** ms. */
   readonly syncLatency: { readonly p50: number; readonly p99: number; readonly max: number };
+  /** When the last sync ended: ms since the epoch; 0 when there was none yet. */
+  readonly lastSyncTimestamp: number;
   readonly rotations: number;
   /** How often an append had to wait for the next segment or for memory of the present one. */
   readonly writerStalls: number;

@@ -21,22 +21,28 @@ export interface CleanupResult {
 /** Keeps a record and what follows from being cleaned up, until it is released or the log is closed. */
 export class WalHold implements Disposable {
   private constructor(
-    private readonly native: NativeLog,
-    private readonly id: number,
     /** The first record that is held. */
     readonly sequence: number,
+    private readonly letGo: () => void,
   ) {}
 
   /** @internal */
   static take(native: NativeLog, sequence: number): WalHold {
     const id = native.hold(sequence);
     if (id < 0) throw fromNative(native.lastError());
-    return new WalHold(native, id, sequence);
+    return new WalHold(sequence, () => {
+      native.releaseHold(id);
+    });
+  }
+
+  /** @internal Of a log that has nothing to clean up. */
+  static ofNothing(sequence: number): WalHold {
+    return new WalHold(sequence, () => undefined);
   }
 
   /** Idempotent. */
   release(): void {
-    this.native.releaseHold(this.id);
+    this.letGo();
   }
 
   /** {@link WalHold.release}, for `using`. */
@@ -56,6 +62,6 @@ export function resolveRetention(retention: unknown): NativeRetention | null {
   if (maxBytes !== undefined) checkInteger('retention.maxBytes', maxBytes, 0, Number.MAX_SAFE_INTEGER);
   return {
     maxAgeUs: maxAge === undefined ? Infinity : Math.round(maxAge * 1000),
-    maxBytes: maxBytes ?? Infinity,
+    maxBytes: (maxBytes) ?? Infinity,
   };
 }

@@ -93,9 +93,9 @@ export function makeReadStream<T>(records: AsyncIterable<WalRecord<T>>): Readabl
 async function push<T>(stream: Readable, iterator: AsyncIterator<WalRecord<T>>): Promise<void> {
   try {
     for (let wanted = true; wanted;) {
-      const { value, done } = await iterator.next();
+      const result = await iterator.next();
       if (stream.destroyed) return;
-      wanted = stream.push(done === true ? null : value) && done !== true;
+      wanted = stream.push(result.done === true ? null : result.value) && result.done !== true;
     }
   } catch (error) {
     stream.destroy(error as Error);

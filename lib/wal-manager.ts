@@ -5,14 +5,19 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createCheckpoint, listCheckpoints } from './checkpoints';
 import type { Checkpoint, CheckpointOptions } from './checkpoints';
 import type { Codec, WalData } from './codec';
+import type { BatchCompressor } from './compression';
 import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
-import { fromNative, settle, WalError } from './errors';
+import { fromNative, rejection, settle, WalError } from './errors';
+import { checkHealth } from './health';
+import type { HealthReport } from './health';
 import { loadNative } from './load';
 import { Followers } from './following';
 import type { Native, NativeLog, NativeReader } from './native';
-import { checkDirectory, checkSyncPolicy, resolveOptions } from './options';
-import type { ResolvedOptions, SyncPolicy, WalOptions } from './options';
+import { NullWal } from './null-wal';
+import { checkDirectory, checkSyncPolicy, checkWalOptions, resolveOptions } from './options';
+import type { ResolvedOptions, SwitchableWalOptions, SyncPolicy, WalOptions } from './options';
+import { Packer } from './packer';
 import { resolveRead, resolveReadBatches, wholeSegment } from './read-options';
 import type { ReadBatchOptions, ReadOptions, ReadRequest } from './read-options';
 import { BatchRange, RecordFinder, RecordRange } from './reader';
@@ -38,10 +43,14 @@ import { WalHold } from './retention';
 import type { CleanupResult } from './retention';
 import { makeReadStream, makeWriteStream } from './streams';
 import type { WriteStreamOptions } from './streams';
+import { runReplay } from './replay';
+import type { ReplayFrom, ReplayOptions, ReplayResult } from './replay';
+import { Transaction } from './transaction';
 import { checkInteger, checkOptions, checkSequence } from './validation';
+import type { Wal } from './wal';
 import { runVerification } from './verification';
 import type { VerifyOptions } from './verification';
-import { WriteQueue } from './write-queue';
+import { isBackpressure, WriteQueue } from './write-queue';
 
 /** What `write` takes beside the record. */
 export interface WriteOptions {
@@ -66,6 +75,8 @@ export interface WriteOptions {
  * @typeParam T - what the log holds: `Buffer`, or what a codec makes of one.
  */
 export class WalManager<T = Buffer> implements AsyncDisposable {
+  /** That something is stored; a {@link NullWal} has false. */
+  readonly enabled = true;
   /** What opening the log found and did. */
   readonly recovery: RecoveryReport;
   /** Bytes of a segment. */
@@ -75,12 +86,14 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   private nativeAppendBytes: NativeLog['appendBytes'];
   private nativeAppendString: NativeLog['appendString'];
   private readonly codec: Codec<T> | undefined;
+  private readonly compressor: BatchCompressor | undefined;
   private readonly policy: SyncPolicy;
   private readonly readOnly: boolean;
   private readonly source: ReadSource<T>;
   private readonly durability: DurabilityQueue;
   private readonly writes: WriteQueue;
   private readonly followers: Followers;
+  private readonly packer = new Packer();
   private readonly inFlight = new Set<Promise<unknown>>();
   private finder: RecordFinder<T> | undefined;
   private closing: Promise<void> | undefined;
@@ -89,11 +102,15 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     private readonly native: NativeLog,
     private readonly constants: Native['constants'],
     options: ResolvedOptions<T>,
+    private readonly directory: string,
+    private readonly noRoom: () => WalError | undefined,
   ) {
     this.policy = options.policy;
     this.durability = new DurabilityQueue(native);
+    // An append that would have to wait for the disk is refused, and then tried again: by `write` when there is room, by
+    // `append` with patience. To say so before each would cost each two calls.
+    native.setPatient(false);
     this.writes = new WriteQueue({
-      setPatient: native.setPatient,
       requestSync: () => {
         native.requestDurable(native.appendedSequence());
       },
@@ -102,6 +119,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     this.nativeAppendBytes = native.appendBytes;
     this.nativeAppendString = native.appendString;
     this.codec = options.codec;
+    this.compressor = options.compressor;
     this.readOnly = options.native.readOnly;
     this.recovery = toRecoveryReport(native.recovery);
     this.segmentSize = native.segmentSize;
@@ -124,35 +142,43 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    * Opens the log in `directory`, which is made if need be, and recovers it. What recovery keeps is durable when this
    * resolves; {@link WalManager.recovery} tells what it found.
    *
+   * With `enabled: false` it is a {@link NullWal}, which stores nothing.
+   *
    * @throws `TypeError` or `RangeError` (as a rejection) for options that cannot be; {@link WalError} `WAL_LOCKED`,
    * `WAL_NOT_FOUND`, `WAL_CORRUPT`, `WAL_UNSUPPORTED_VERSION`, `WAL_SEGMENT_SIZE_MISMATCH`, `WAL_DISK_FULL`, `WAL_IO`,
    * `WAL_NATIVE_LOAD`.
    */
-  static async open<T = Buffer>(directory: string, options: WalOptions<T> = {}): Promise<WalManager<T>> {
+  static open<T = Buffer>(directory: string, options?: WalOptions<T>): Promise<WalManager<T>>;
+  static open<T = Buffer>(directory: string, options: SwitchableWalOptions<T>): Promise<Wal<T>>;
+  static async open<T = Buffer>(directory: string, options: SwitchableWalOptions<T> = {}): Promise<Wal<T>> {
     checkDirectory(directory);
+    checkWalOptions(options);
+    if (options.enabled === false) return new NullWal<T>(options);
     const addon = loadNative();
-    const resolved = resolveOptions(options, addon.constants);
+    const resolved = resolveOptions<T>({ ...options, enabled: true }, addon.constants);
     const path = resolve(directory);
     const diagnostics = new Diagnostics(path);
-    let wal: WalManager<T> | undefined;
+    const opened: { wal?: WalManager<T> } = {}; // what is called below can be called before there is one
+    let noRoom: WalError | undefined;
     const native = await settle(
       addon.open(
         path,
         resolved.native,
         (durable, failure, last, dropped) => {
           const error = failure === null ? undefined : fromNative(failure);
-          wal?.onProgress(durable, error);
-          if (last !== undefined && dropped !== undefined) wal?.durability.settleDropped(last, dropped);
+          opened.wal?.onProgress(durable, error);
+          if (last !== undefined && dropped !== undefined) opened.wal?.durability.settleDropped(last, dropped);
           if (error !== undefined) diagnostics.poisoned(error);
         },
-        () => wal?.followers.wake(),
+        () => opened.wal?.followers.wake(),
         (failure) => {
-          diagnostics.room(failure === null ? undefined : fromNative(failure));
+          noRoom = failure === null ? undefined : fromNative(failure);
+          diagnostics.room(noRoom);
         },
       ),
     );
-    wal = new WalManager<T>(native, addon.constants, resolved);
-    return wal;
+    opened.wal = new WalManager<T>(native, addon.constants, resolved, path, () => noRoom);
+    return opened.wal;
   }
 
   /**
@@ -184,7 +210,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     else return this.appendWith(data, {});
     if (sequence > 0) return sequence;
     this.assertWritable();
-    throw this.refusalOf(data, undefined);
+    return this.insist(() => this.appendOne(data, 0, undefined));
   }
 
   /**
@@ -196,7 +222,14 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    */
   appendBatch(records: readonly RecordInput<T>[] | PackedRecords): number {
     this.assertWritable();
-    return isPacked(records) ? this.appendPacked(records) : this.appendArray(toBatch(records, this.codec));
+    if (isPacked(records)) return this.insist(() => this.appendPacked(records));
+    if (this.codec === undefined && this.compressor === undefined) {
+      const packed = this.packer.pack(records);
+      const first = packed === undefined ? 0 : this.native.appendPacked(packed.buffer, packed.offsets, 0);
+      if (first > 0) return first;
+    }
+    const batch = toBatch(records, this.codec);
+    return this.insist(() => this.appendArray(batch));
   }
 
   /**
@@ -207,7 +240,17 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    * @param data - as in `append`; the caller can use its memory again when the call returns.
    * @throws as `append`, as rejections, but not `WAL_BACKPRESSURE`. `WAL_POISONED`: the record may be lost.
    */
-  write(data: WalData<T>, options: RecordOptions & WriteOptions = {}): Promise<number> {
+  write(data: WalData<T>, options?: RecordOptions & WriteOptions): Promise<number> {
+    if (options === undefined && this.codec === undefined && this.writes.isEmpty) {
+      let sequence = 0;
+      if (data instanceof Uint8Array) sequence = this.nativeAppendBytes(data);
+      else if (typeof data === 'string') sequence = this.nativeAppendString(data);
+      if (sequence > 0) return this.settleWrite(sequence, 1, this.policy);
+    }
+    return this.writeWith(data, options ?? {});
+  }
+
+  private writeWith(data: WalData<T>, options: RecordOptions & WriteOptions): Promise<number> {
     try {
       this.assertWritable();
       checkOptions(options, ['kind', 'key', 'sync'], 'write');
@@ -215,7 +258,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       const policy = this.policyOf(sync);
       return this.settleWrite(this.appendInTime(data, record), 1, policy);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return rejection(error);
     }
   }
 
@@ -231,22 +274,39 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       const policy = this.policyOf(options.sync);
       if (isPacked(records)) {
         checkPackedTypes(records);
+        checkKind(records.kind ?? 0);
         let packed = records;
+        const compressed = this.compressor?.ofPacked(this.native, packed);
         const keep = (): void => {
-          packed = copyOfPacked(packed);
+          if (compressed === undefined) packed = copyOfPacked(packed);
         };
-        const append = (): number => this.appendPacked(packed);
+        const append = (): number =>
+          compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
         return this.settleWrite(this.writes.add(append, keep), packed.offsets.length - 1, policy);
       }
-      let batch = toBatch(records, this.codec);
-      const keep = (): void => {
-        batch = copyOfBatch(batch);
-      };
-      const append = (): number => this.appendArray(batch);
-      return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
+      return this.writeArray(toBatch(records, this.codec), policy);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return rejection(error);
     }
+  }
+
+  /**
+   * Begins a transaction: records that are collected and then go into the log as one, or not at all. Any number can be
+   * open at once; one that is never committed leaves nothing behind.
+   *
+   * @throws {@link WalError} `WAL_CLOSED`, `WAL_READ_ONLY`.
+   */
+  transaction(): Transaction<T> {
+    this.assertWritable();
+    return new Transaction<T>({
+      codec: this.codec,
+      constants: this.constants,
+      maxFrameBytes: this.native.maxFrameSize,
+      assertWritable: () => {
+        this.assertWritable();
+      },
+      commit: async (batch, sync) => this.writeArray(batch, this.policyOf(sync)),
+    });
   }
 
   /**
@@ -323,11 +383,42 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     return makeReadStream(new RecordRange(this.source, resolveRead(options, this.constants.maxKeyBytes)));
   }
 
+  /**
+   * Hands the records of the log to `handler`, in order; the end is the last record that is there when it starts. What the
+   * handler returns is awaited before the next record of the same key. Memory is bounded, whatever the size of the log: at
+   * most some thousand records, or 16 MiB of them, are ahead of the oldest that is not done.
+   *
+   * ```ts
+   * await wal.replay(wal.checkpoints().at(-1), (record) => store.apply(record), { concurrency: 8 });
+   * ```
+   *
+   * @param from - a checkpoint: begins behind it. A sequence number: begins with it. `undefined`: with the first record that
+   * is kept.
+   * @param handler - must not wait for `close`, which waits for the replay.
+   * @throws `TypeError`, `RangeError`; {@link ReplayError} (all as rejections), which has {@link ReplayError.resumeFrom}, and
+   * one of the codes `WAL_REPLAY` (the handler failed: `sequence` says on which record), `WAL_ABORTED`, `WAL_CLOSED`,
+   * `WAL_TRUNCATED`, `WAL_TRANSACTION_TOO_LARGE`, `WAL_CORRUPT`, `WAL_IO`.
+   */
+  async replay(
+    from: ReplayFrom,
+    handler: (record: WalRecord<T>) => unknown,
+    options: ReplayOptions = {},
+  ): Promise<ReplayResult> {
+    this.assertOpen();
+    const source = {
+      ...this.source,
+      maxKeyBytes: this.constants.maxKeyBytes,
+      firstSequence: () => this.native.firstSequence(),
+      segments: () => this.native.segments().map(toSegmentInfo),
+    };
+    return this.track(runReplay(source, from, handler, options));
+  }
+
   /** The record with this sequence number; `undefined` when there is none (not yet, or no more). */
   get(sequence: number): WalRecord<T> | undefined {
     checkSequence('sequence', sequence);
     this.assertOpen();
-    this.finder ??= new RecordFinder(this.native, this.codec, this.constants.descriptorBytes);
+    this.finder ??= new RecordFinder(this.native, this.source);
     return this.finder.find(sequence);
   }
 
@@ -466,6 +557,34 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   }
 
   /**
+   * How the log is: whether it is poisoned, has room and its lock, how far it is durable, how long a sync takes now (it
+   * does one), whether the newest record can be read, and what opening found. For monitoring; it may take seconds when
+   * the disk does.
+   *
+   * @throws {@link WalError} `WAL_CLOSED` (as a rejection). What is wrong with the log is in the report.
+   */
+  async health(): Promise<HealthReport> {
+    this.assertOpen();
+    const { native, directory, segmentSize, recovery, readOnly, noRoom } = this;
+    const report = checkHealth({
+      directory,
+      readOnly,
+      segmentSize,
+      recovery,
+      noRoom,
+      poisoned: () => this.durability.failed,
+      writesWait: () => !this.writes.isEmpty,
+      stats: () => toStats(native.stats(), this.writes),
+      sync: () => this.sync(),
+      readNewest: () => {
+        const last = native.lastSequence();
+        if (last >= native.firstSequence()) this.get(last);
+      },
+    });
+    return this.track(report);
+  }
+
+  /**
    * Reads every frame of every segment on native threads, several segments at a time, and compares with what the log says
    * of itself. Damage is in the report, a finding for each range of bytes; this rejects only when it cannot look.
    *
@@ -498,7 +617,23 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const { kind = 0, key } = options;
     checkKind(kind);
     const bytes = this.codec === undefined ? (data as Uint8Array | string) : this.codec.encode(data as T);
-    return this.appendOne(bytes, kind, key);
+    const sequence = this.native.append(bytes, kind, key ?? undefined);
+    return sequence > 0 ? sequence : this.insist(() => this.appendOne(bytes, kind, key));
+  }
+
+  /** Appends by `append`, and waits for the disk a while if need be; the event loop stands still meanwhile. */
+  private insist(append: () => number): number {
+    try {
+      return append();
+    } catch (error) {
+      if (!isBackpressure(error)) throw error;
+    }
+    this.native.setPatient(true);
+    try {
+      return append();
+    } finally {
+      this.native.setPatient(false);
+    }
   }
 
   private appendOne(bytes: Uint8Array | string, kind: number, key: RecordOptions['key']): number {
@@ -534,17 +669,44 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     return this.durability.wait(appended + count - 1, policy === 'immediate', appended);
   }
 
+  private writeArray(records: Batch, policy: SyncPolicy): Promise<number> {
+    let batch = records;
+    const compressed = this.compressor?.ofBatch(this.native, batch);
+    const keep = (): void => {
+      if (compressed === undefined) batch = copyOfBatch(batch);
+    };
+    const append = (): number =>
+      compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
+    return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
+  }
+
+  private appendCompressed(append: () => number): number {
+    const first = append();
+    if (first > 0) return first;
+    throw fromNative(this.native.lastError());
+  }
+
   private appendArray(batch: Batch): number {
+    const compressed = this.compressor?.ofBatch(this.native, batch);
+    return compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
+  }
+
+  private appendPacked(packed: PackedRecords): number {
+    checkPackedTypes(packed);
+    checkKind(packed.kind ?? 0);
+    const compressed = this.compressor?.ofPacked(this.native, packed);
+    return compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
+  }
+
+  private appendPlainArray(batch: Batch): number {
     const first = this.native.appendBatch(batch.data, batch.kinds, batch.keys);
     if (first > 0) return first;
     checkBatch(batch, this.constants.maxKeyBytes, this.codec !== undefined);
     throw fromNative(this.native.lastError());
   }
 
-  private appendPacked(packed: PackedRecords): number {
+  private appendPlainPacked(packed: PackedRecords): number {
     const { buffer, offsets, kind = 0, key } = packed;
-    checkPackedTypes(packed);
-    checkKind(kind);
     const first = this.native.appendPacked(buffer, offsets, kind, key ?? undefined);
     if (first > 0) return first;
     checkPackedRanges(packed, this.constants.maxKeyBytes);

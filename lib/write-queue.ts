@@ -12,8 +12,6 @@ interface WaitingWrite {
 
 /** What a {@link WriteQueue} needs of the log. */
 export interface WriteTarget {
-  /** With false, an append that would have to wait for the disk throws `WAL_BACKPRESSURE` at once. */
-  setPatient(patient: boolean): void;
   /** Asks for a sync of everything appended so far. */
   requestSync(): void;
 }
@@ -36,7 +34,7 @@ export class WriteQueue {
   }
 
   /**
-   * Appends by `append` now, or when there is room. `keep` is called when it has to wait: the caller may use its memory
+   * Appends by `append` now, or when there is room: `append` throws `WAL_BACKPRESSURE` where there is none. `keep` is called when it has to wait: the caller may use its memory
    * again as soon as this has returned, so what is to be written must be copied then.
    */
   add(append: () => number, keep: () => void): number | Promise<number> {
@@ -62,7 +60,6 @@ export class WriteQueue {
   retry(): void {
     if (this.isEmpty) return;
     clearTimeout(this.timer);
-    this.target.setPatient(false);
     for (let next = this.waiting[0]; next !== undefined; next = this.waiting[0]) {
       try {
         next.attempt();
@@ -73,7 +70,6 @@ export class WriteQueue {
       this.waitedMs += performance.now() - next.since;
       this.waiting.shift();
     }
-    this.target.setPatient(true);
     if (!this.isEmpty) return this.comeBack();
     for (const resolve of this.idle.splice(0)) resolve();
   }
@@ -85,14 +81,11 @@ export class WriteQueue {
   }
 
   private tryNow(append: () => number): number | undefined {
-    this.target.setPatient(false);
     try {
       return append();
     } catch (error) {
       if (isBackpressure(error)) return undefined;
       throw error;
-    } finally {
-      this.target.setPatient(true);
     }
   }
 
@@ -104,6 +97,7 @@ export class WriteQueue {
   }
 }
 
-function isBackpressure(error: unknown): boolean {
+/** There was no room. */
+export function isBackpressure(error: unknown): boolean {
   return error instanceof WalError && error.code === 'WAL_BACKPRESSURE';
 }

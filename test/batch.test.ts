@@ -81,6 +81,35 @@ test('records that were read can be appended again as a batch', async () => {
   ]);
 });
 
+// Small arrays of plain bytes go another way in than all others.
+test.each([
+  ['plain bytes', 100, () => ({})],
+  ['more records than are packed', 4097, () => ({})],
+  ['as many as are packed at most', 4096, () => ({})],
+  ['a kind at the end', 100, (i: number) => (i === 99 ? { kind: 3 } : {})],
+  ['a key at the end', 100, (i: number) => (i === 99 ? { key: 'k' } : {})],
+])('an array of records comes back as it was: %s', async (_, count, more) => {
+  const wal = await logs.open();
+  const batch: RecordInput[] = Array.from({ length: count }, (_, i) => ({
+    data: Buffer.from(`record ${i}`),
+    ...more(i),
+  }));
+  expect(wal.appendBatch(batch)).toBe(1);
+  expect(wal.appendBatch(batch.slice(0, 7))).toBe(count + 1);
+  const expected = [...batch, ...batch.slice(0, 7)].map(({ data, kind = 0, key = null }, i) => {
+    return { sequence: i + 1, kind, key, data: String(data) };
+  });
+  expect(Array.from(wal.read(), plain)).toEqual(expected);
+  expect(wal.stats().appends).toBe(2);
+});
+
+test.each([0, 1])('an array of records comes back as it was: 256 KiB and %p bytes', async (more) => {
+  const wal = await logs.open();
+  const batch = [Buffer.alloc(200 * 1024, 'a'), Buffer.alloc(56 * 1024, 'b'), Buffer.alloc(more, 'c')];
+  wal.appendBatch(batch.map((data) => ({ data })));
+  expect(Array.from(wal.read(), ({ data }) => data)).toEqual(batch);
+});
+
 test('a batch with something wrong in it leaves nothing behind', async () => {
   const wal = await logs.open({ segmentSize: smallSegment });
   await expectTypeError(/records\[1\]\.data/, () => wal.appendBatch([{ data: 'fine' }, { data: 5 as never }]));

@@ -2,10 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { useLogs } from './helpers/logs';
-import { runCli, startChild, startCli } from './helpers/processes';
+import { canInterrupt, runCli, startChild, startCli } from './helpers/processes';
 import { appendSegments, plain, texts } from './helpers/records';
 
 const logs = useLogs();
+const interruptible = canInterrupt ? test : test.skip;
 
 interface Line {
   sequence: number;
@@ -233,7 +234,7 @@ describe('segwal ingest', () => {
     expect(stderr).toContain(String(writer.pid));
   });
 
-  test('interrupted, closes the log and says how far it came', async () => {
+  interruptible('interrupted, closes the log and says how far it came', async () => {
     const child = startCli('ingest', logs.path);
     child.process.stdin.write('one\ntwo\n');
     const reader = await openWhenThere();
@@ -310,6 +311,11 @@ describe('segwal dump', () => {
     [['--limit', '0'], []],
     [['--from-time', '2020-01-01', '--to-time', '2020-01-02T00:00:00Z'], []],
     [['--from-time', '1000.5', '--limit', '1'], [1]],
+    [['--since', '2020-01-01', '--until', '2020-01-02T00:00:00Z'], []],
+    [
+      ['--since', '1000.5', '--limit', '2'],
+      [1, 2],
+    ],
   ];
   test.each(filters)('%p prints the records %p', async (args, expected) => {
     await makeLog();
@@ -419,7 +425,7 @@ describe('segwal tail', () => {
       expect(await child.line()).toContain(`"data":"record ${i}"`);
     }
     child.process.kill('SIGINT');
-    expect(await child.outcome()).toMatchObject({ status: 130, stderr: '' });
+    expect(await child.outcome()).toMatchObject({ ...(canInterrupt ? { status: 130 } : {}), stderr: '' });
   });
 
   test('-f of an empty log waits for the first record', async () => {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/crc32c/crc32c.h"
+#include "durable_loop.h"
 #include "platform/platform.h"
 
 namespace segwal {
@@ -196,9 +197,41 @@ napi_value ThreadTime(napi_env env, napi_callback_info) {
 #endif
 }
 
+// durableLoop(path, syncBy, recordBytes, frameBytes, group, seconds), see durable_loop.h; syncBy is 'msync' or 'write'.
+// How long each group took: a Float64Array of ns.
+napi_value RunLoop(napi_env env, napi_callback_info info) {
+  napi_value arguments[6];
+  size_t count = 6;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  char path[4096];
+  char sync_by[16];
+  double numbers[4];
+  bool good = napi_get_value_string_utf8(env, arguments[0], path, sizeof path, nullptr) == napi_ok &&
+              napi_get_value_string_utf8(env, arguments[1], sync_by, sizeof sync_by, nullptr) == napi_ok;
+  for (int i = 0; i < 4; ++i) good = good && napi_get_value_double(env, arguments[i + 2], &numbers[i]) == napi_ok;
+  if (!good) return Throw(env, "two strings and four numbers were expected");
+  std::vector<double> group_ns;
+  const Status status = RunDurableLoop({.path = path,
+                                        .sync_by = std::string(sync_by) == "write" ? SyncBy::kWrite : SyncBy::kMapping,
+                                        .record_bytes = static_cast<uint64_t>(numbers[0]),
+                                        .frame_bytes = static_cast<uint64_t>(numbers[1]),
+                                        .group = static_cast<uint64_t>(numbers[2]),
+                                        .seconds = numbers[3]},
+                                       &group_ns);
+  if (!status.ok()) return Throw(env, status.message().c_str());
+  void* data = nullptr;
+  napi_value buffer = nullptr;
+  napi_value array = nullptr;
+  napi_create_arraybuffer(env, group_ns.size() * sizeof(double), &data, &buffer);
+  std::copy(group_ns.begin(), group_ns.end(), static_cast<double*>(data));
+  napi_create_typedarray(env, napi_float64_array, group_ns.size(), buffer, 0, &array);
+  return array;
+}
+
 napi_value Init(napi_env env, napi_value exports) {
   AddFunction(env, exports, "open", Open, nullptr);
   AddFunction(env, exports, "crc32c", Crc, nullptr);
+  AddFunction(env, exports, "durableLoop", RunLoop, nullptr);
   AddFunction(env, exports, "threadTime", ThreadTime, nullptr);
   napi_value name = nullptr;
   napi_create_string_utf8(env, Crc32cImplementation(), NAPI_AUTO_LENGTH, &name);

@@ -1,7 +1,8 @@
 // Opening a log after a kill, when its one segment is nearly full of records of 100 bytes and has no seal, so that every
-// frame has to be looked at; against the CRC of as much memory on one core.
+// frame has to be looked at; against the CRC of as much memory on one core. And verifying a log of many segments.
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 import { WalManager } from 'segwal';
@@ -10,22 +11,59 @@ import { raw, sampleBuffers } from '../environment.mjs';
 
 const recordBytes = 100;
 const frameBytes = 128;
+const recoveredShare = 0.9;
 const crcBufferBytes = 64 * 2 ** 20;
 
-export function cases(scale) {
-  const segmentSize = Math.ceil(2 ** 14 * scale) * 2 ** 16;
+export const charts = [
+  {
+    id: 'recovery-size',
+    title: 'recovery after a kill, by what has no seal',
+    kind: 'line',
+    x: 'MiB of frames to look at',
+    y: 'ms',
+    yScale: 'logarithmic',
+  },
+];
+
+export function cases({ scale }) {
   const whole = { trial: 'crc', piece: crcBufferBytes };
   const frames = { trial: 'crc', piece: frameBytes - 4 };
-  const segwal = { trial: 'recover', segmentSize, durable: true };
+  const verified = Math.ceil(512 * scale);
   return [
-    recoveryCase('scan, against the CRC of 64 MiB at once', { segwal, raw: whole }, { ratio: 0.6 }),
-    recoveryCase('scan, against the CRC of frame after frame', { segwal, raw: frames }),
-    recoveryCase('the same, nothing durable yet', { segwal: { ...segwal, durable: false }, raw: whole }),
+    ...[64, 256, 1024].map((mebibytes) => {
+      const segmentSize = Math.ceil(mebibytes * 16 * scale) * 2 ** 16;
+      const filled = { trial: 'recover', segmentSize };
+      return {
+        name: `recovery of a segment of ${mebibytes} MiB`,
+        contenders: {
+          segwal: { ...filled, durable: true },
+          'segwal, nothing durable yet': { ...filled, durable: false },
+          'raw, CRC of memory': whole,
+          'raw, CRC of frame after frame': frames,
+        },
+        measures: [
+          { unit: 'GB/s', targets: [{ to: 'raw, CRC of memory', atLeast: 0.6 }] },
+          {
+            of: 'time',
+            key: 'ms',
+            unit: 'ms',
+            better: 'less',
+            plot: { chart: 'recovery-size', x: Math.round(mebibytes * recoveredShare) },
+          },
+        ],
+      };
+    }),
+    {
+      name: 'verify, 8 segments',
+      unit: 'GB/s',
+      contenders: {
+        segwal: { trial: 'verify', mebibytes: verified },
+        'segwal, one thread': { trial: 'verify', mebibytes: verified, concurrency: 1 },
+        'raw, CRC of frame after frame': frames,
+      },
+      targets: [{ to: 'raw, CRC of frame after frame', atLeast: 0.8 * Math.min(2, availableParallelism()) }],
+    },
   ];
-}
-
-function recoveryCase(name, contenders, target) {
-  return { name, unit: 'GB/s', contenders, target };
 }
 
 export const trials = {
@@ -41,7 +79,27 @@ export const trials = {
     await wal.close();
     if (clean || records !== recordsFor(segmentSize)) throw new Error(`${records} records were recovered`);
     rmSync(directory, { recursive: true });
-    return { value: bytes / durationMs / 1e6, details: { records, megabytes: bytes / 1e6, durationMs, openMs } };
+    return {
+      value: bytes / durationMs / 1e6,
+      more: { ms: durationMs },
+      details: { records, megabytes: bytes / 1e6, openMs },
+    };
+  },
+
+  async verify({ mebibytes, concurrency }, directory) {
+    const segmentSize = Math.ceil(mebibytes / 8) * 2 ** 20;
+    const records = recordsFor(segmentSize) * 8;
+    const wal = await WalManager.open(directory, { segmentSize });
+    const samples = sampleBuffers(recordBytes);
+    for (let i = 0; i < records; i++) {
+      wal.append(samples[i & 1023]);
+      if (i % 100_000 === 0) await wal.sync();
+    }
+    await wal.sync();
+    const report = await wal.verify(concurrency === undefined ? {} : { concurrency });
+    await wal.close();
+    if (!report.ok || report.records !== records) throw new Error(`${report.records} of ${records} were verified`);
+    return { value: report.bytes / report.durationMs / 1e6, details: { records, megabytes: report.bytes / 1e6 } };
   },
 
   crc({ piece }) {
@@ -57,7 +115,7 @@ export const trials = {
 
 /** As many as leave a tenth of the segment free. */
 function recordsFor(segmentSize) {
-  return Math.floor((segmentSize * 0.9) / frameBytes);
+  return Math.floor((segmentSize * recoveredShare) / frameBytes);
 }
 
 /** Fills the segment and kills itself. With `durable` everything has reached the disk, else nothing was asked to. */

@@ -9,6 +9,7 @@ import { cleanup } from './cleanup';
 import { Arguments, exitCodeHelp, exitCodes, InputError, UsageError } from './command';
 import type { Command } from './command';
 import { dump } from './dump';
+import { health } from './health';
 import { ingest } from './ingest';
 import { inspect } from './inspect';
 import { complain, endQuietlyWithReader, print } from './output';
@@ -20,6 +21,7 @@ import { verify } from './verify';
 const commands: Readonly<Record<string, Command>> = {
   ingest,
   inspect,
+  health,
   dump,
   verify,
   repair,

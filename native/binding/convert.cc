@@ -93,6 +93,7 @@ Napi::Object ToJs(Napi::Env env, const LogStats& stats) {
   object["syncP50Ms"] = Napi::Number::New(env, stats.sync_p50_ms);
   object["syncP99Ms"] = Napi::Number::New(env, stats.sync_p99_ms);
   object["syncMaxMs"] = Napi::Number::New(env, stats.sync_max_ms);
+  object["lastSyncTimestamp"] = Napi::Number::New(env, ToMs(stats.last_sync_us));
   object["rotations"] = ToJs(env, stats.rotations);
   object["writerStalls"] = ToJs(env, stats.writer_stalls);
   object["writerStallMs"] = Napi::Number::New(env, stats.writer_stall_ms);

@@ -18,6 +18,13 @@ napi_value Double(napi_env env, double value) {
   return result;
 }
 
+// A Buffer with a copy of `bytes`.
+napi_value BufferOf(napi_env env, std::span<const std::byte> bytes) {
+  napi_value result = nullptr;
+  napi_create_buffer_copy(env, bytes.size(), bytes.data(), nullptr, &result);
+  return result;
+}
+
 bool IsAbsent(napi_env env, napi_value value) {
   napi_valuetype type = napi_undefined;
   napi_typeof(env, value, &type);
@@ -88,6 +95,10 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"appendString", AppendString},
       {"appendBatch", AppendBatch},
       {"appendPacked", AppendPacked},
+      {"packBatch", PackBatch},
+      {"packPacked", PackPacked},
+      {"compressionPays", CompressionPays},
+      {"appendCompressed", AppendCompressed},
       {"lastError", LastError},
       {"firstSequence", FirstSequence},
       {"lastSequence", LastSequence},
@@ -187,11 +198,9 @@ napi_value LogHandle::Append(napi_env env, napi_callback_info info) {
   return self.Settle(env, self.appender_->Append(record));
 }
 
-namespace {
-
 // The elements of a JavaScript array as views. Strings are gathered in one buffer, which may move while it grows, so
 // views of them are made at the end.
-class BatchArguments {
+class LogHandle::BatchArguments {
  public:
   explicit BatchArguments(napi_env env) : env_(env) {}
 
@@ -218,17 +227,12 @@ class BatchArguments {
   std::vector<std::pair<ByteView*, size_t>> strings_;
 };
 
-}  // namespace
-
-napi_value LogHandle::AppendBatch(napi_env env, napi_callback_info info) {
-  napi_value arguments[3];
-  auto& self = SelfOf<LogHandle>(env, info, arguments);
-  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+// The records that are the arguments of appendBatch and packBatch; false when they are none.
+bool LogHandle::BatchFrom(napi_env env, const napi_value* arguments, BatchArguments& batch,
+                          std::vector<RecordView>* records) {
   uint32_t count = 0;
-  if (napi_get_array_length(env, arguments[0], &count) != napi_ok || count == 0) return Double(env, kBadArgument);
-
-  std::vector<RecordView> records(count);
-  BatchArguments batch(env);
+  if (napi_get_array_length(env, arguments[0], &count) != napi_ok || count == 0) return false;
+  records->resize(count);
   uint8_t* kinds = nullptr;
   size_t kinds_count = 0;
   if (!IsAbsent(env, arguments[1])) {
@@ -245,46 +249,118 @@ napi_value LogHandle::AppendBatch(napi_env env, napi_callback_info info) {
     const uint32_t end = std::min(count, i + kStretch);
     bool good = true;
     for (; i < end && good; ++i) {
+      RecordView& record = (*records)[i];
       napi_value value = nullptr;
-      good = napi_get_element(env, arguments[0], i, &value) == napi_ok && batch.Add(value, &records[i].data);
-      if (i < kinds_count) records[i].kind = kinds[i];
+      good = napi_get_element(env, arguments[0], i, &value) == napi_ok && batch.Add(value, &record.data);
+      if (i < kinds_count) record.kind = kinds[i];
       if (!good || !keyed) continue;
       napi_get_element(env, arguments[2], i, &value);
       if (IsAbsent(env, value)) continue;
-      good = batch.Add(value, &records[i].key.emplace()) && records[i].key->size() <= kMaxKeySize;
+      good = batch.Add(value, &record.key.emplace()) && record.key->size() <= kMaxKeySize;
     }
     napi_close_handle_scope(env, scope);
-    if (!good) return Double(env, kBadArgument);
+    if (!good) return false;
     --i;
   }
   batch.Finish();
+  return true;
+}
+
+napi_value LogHandle::AppendBatch(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  std::vector<RecordView> records;
+  BatchArguments batch(env);
+  if (!BatchFrom(env, arguments, batch, &records)) return Double(env, kBadArgument);
   return self.Settle(env, self.appender_->AppendBatch(records));
+}
+
+// The records that are the arguments of appendPacked and packPacked; false when they are none. `offsets` has to live
+// as long as `packed`.
+bool LogHandle::PackedFrom(napi_env env, const napi_value* arguments, std::vector<uint32_t>* offsets,
+                           PackedRecords* packed) {
+  napi_typedarray_type type = napi_int8_array;
+  size_t count = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, arguments[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_uint32_array || count < 2) {
+    return false;
+  }
+  const std::optional<ByteView> buffer = BytesOf(env, arguments[0], data_scratch_);
+  // A copy: should another thread change a shared array meanwhile, what was checked is what is used.
+  offsets->assign(static_cast<uint32_t*>(data), static_cast<uint32_t*>(data) + count);
+  if (!buffer || !std::ranges::is_sorted(*offsets) || offsets->back() > buffer->size()) return false;
+  packed->buffer = *buffer;
+  packed->offsets = *offsets;
+  uint32_t kind = 0;
+  napi_get_value_uint32(env, arguments[2], &kind);
+  packed->kind = static_cast<uint8_t>(kind);
+  if (!IsAbsent(env, arguments[3])) {
+    packed->key = BytesOf(env, arguments[3], key_scratch_);
+    if (!packed->key || packed->key->size() > kMaxKeySize) return false;
+  }
+  return true;
 }
 
 napi_value LogHandle::AppendPacked(napi_env env, napi_callback_info info) {
   napi_value arguments[4];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
-  napi_typedarray_type type;
-  size_t count = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(env, arguments[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_uint32_array || count < 2) {
-    return Double(env, kBadArgument);
-  }
-  const std::optional<ByteView> buffer = BytesOf(env, arguments[0], self.data_scratch_);
-  // A copy: should another thread change a shared array meanwhile, what was checked is what is used.
-  const std::vector<uint32_t> offsets(static_cast<uint32_t*>(data), static_cast<uint32_t*>(data) + count);
-  if (!buffer || !std::ranges::is_sorted(offsets) || offsets.back() > buffer->size()) return Double(env, kBadArgument);
-  PackedRecords packed{.buffer = *buffer, .offsets = offsets};
-  uint32_t kind = 0;
-  napi_get_value_uint32(env, arguments[2], &kind);
-  packed.kind = static_cast<uint8_t>(kind);
-  if (!IsAbsent(env, arguments[3])) {
-    packed.key = BytesOf(env, arguments[3], self.key_scratch_);
-    if (!packed.key || packed.key->size() > kMaxKeySize) return Double(env, kBadArgument);
-  }
+  std::vector<uint32_t> offsets;
+  PackedRecords packed;
+  if (!self.PackedFrom(env, arguments, &offsets, &packed)) return Double(env, kBadArgument);
   return self.Settle(env, self.appender_->AppendPacked(packed));
+}
+
+napi_value LogHandle::PackBatch(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  std::vector<RecordView> records;
+  BatchArguments batch(env);
+  if (!BatchFrom(env, arguments, batch, &records)) return Double(env, kBadArgument);
+  std::vector<std::byte> payload;
+  Status status = segwal::PackBatch(records, self.log_->max_frame_size(), &payload);
+  return status.ok() ? BufferOf(env, payload) : self.Refuse(env, std::move(status));
+}
+
+napi_value LogHandle::PackPacked(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  std::vector<uint32_t> offsets;
+  PackedRecords packed;
+  if (!self.PackedFrom(env, arguments, &offsets, &packed)) return Double(env, kBadArgument);
+  std::vector<std::byte> payload;
+  Status status = segwal::PackBatch(packed, self.log_->max_frame_size(), &payload);
+  return status.ok() ? BufferOf(env, payload) : self.Refuse(env, std::move(status));
+}
+
+napi_value LogHandle::CompressionPays(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const std::optional<ByteView> plain = BytesOf(env, arguments[0], self.data_scratch_);
+  const uint64_t compressed_size = ToU64(Napi::Value(env, arguments[1]));
+  const bool pays = plain && plain->size() >= kBatchHeaderSize &&
+                    segwal::CompressionPays(Load<uint32_t>(plain->data()), plain->size(), compressed_size);
+  return Napi::Boolean::New(env, pays);
+}
+
+napi_value LogHandle::AppendCompressed(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  uint32_t codec = 0;
+  napi_get_value_uint32(env, arguments[0], &codec);
+  const std::optional<ByteView> plain = BytesOf(env, arguments[1], self.data_scratch_);
+  const std::optional<ByteView> compressed = BytesOf(env, arguments[2], self.key_scratch_);
+  if (!plain || !compressed || plain->size() < kBatchHeaderSize) return Double(env, kBadArgument);
+  const auto count = Load<uint32_t>(plain->data());
+  if (!segwal::CompressionPays(count, plain->size(), compressed->size())) return Double(env, kBadArgument);
+  const auto plain_size = static_cast<uint32_t>(plain->size());
+  return self.Settle(
+      env, self.appender_->AppendCompressed(static_cast<uint8_t>(codec & 7u), count, plain_size, *compressed));
 }
 
 napi_value LogHandle::LastError(napi_env env, napi_callback_info info) {
@@ -441,8 +517,12 @@ void LogHandle::Progress(Napi::Env env, const Status& failure) {
 napi_value LogHandle::SetPatient(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  if (self.appender_) self.appender_->set_patient(Napi::Value(env, arguments[0]).ToBoolean());
-  return Napi::Env(env).Undefined();
+  bool patient = true;
+  // Not a conversion, which fails while a worker is being terminated.
+  if (napi_get_value_bool(env, arguments[0], &patient) == napi_ok && self.appender_) {
+    self.appender_->set_patient(patient);
+  }
+  return nullptr;
 }
 
 napi_value LogHandle::Follow(napi_env raw_env, napi_callback_info info) {

@@ -48,6 +48,10 @@ class LogHandle final : public FunctionOwner,
   static napi_value AppendString(napi_env env, napi_callback_info info);
   static napi_value AppendBatch(napi_env env, napi_callback_info info);
   static napi_value AppendPacked(napi_env env, napi_callback_info info);
+  static napi_value PackBatch(napi_env env, napi_callback_info info);
+  static napi_value PackPacked(napi_env env, napi_callback_info info);
+  static napi_value CompressionPays(napi_env env, napi_callback_info info);
+  static napi_value AppendCompressed(napi_env env, napi_callback_info info);
   static napi_value LastError(napi_env env, napi_callback_info info);
   static napi_value FirstSequence(napi_env env, napi_callback_info info);
   static napi_value LastSequence(napi_env env, napi_callback_info info);
@@ -74,6 +78,10 @@ class LogHandle final : public FunctionOwner,
   static napi_value Verify(napi_env env, napi_callback_info info);
   static napi_value Close(napi_env env, napi_callback_info info);
 
+  class BatchArguments;
+  static bool BatchFrom(napi_env env, const napi_value* arguments, BatchArguments& batch,
+                        std::vector<RecordView>* records);
+  bool PackedFrom(napi_env env, const napi_value* arguments, std::vector<uint32_t>* offsets, PackedRecords* packed);
   // The sequence, or what went wrong as a negative number.
   napi_value Settle(napi_env env, uint64_t sequence);
   napi_value Refuse(napi_env env, Status status);

@@ -14,6 +14,7 @@
 #include "core/holds.h"
 #include "core/reclaimer.h"
 #include "core/segment.h"
+#include "core/time_index.h"
 
 namespace segwal {
 
@@ -21,17 +22,12 @@ namespace segwal {
 // Built while somebody walks, kept with the catalog. Threads: any; it locks itself.
 class SegmentIndex {
  public:
-  struct Position {
-    uint64_t offset = kSegmentHeaderSize;
-    uint32_t index = 0;
-  };
+  using Position = FramePosition;
   // The last noted frame whose index is at or below `index`. Walks on over `data` as far as it must and can; only
   // frames up to `index` are looked at, which must be committed.
   Position Seek(const std::byte* data, uint64_t end, uint32_t index);
 
  private:
-  static constexpr uint64_t kStretch = uint64_t{64} << 10;
-
   std::mutex mutex_;
   std::vector<Position> positions_{Position{}};
   Position walked_;  // everything before it has been looked at
@@ -44,6 +40,7 @@ struct SegmentView {
   SegmentIdentity identity;
   uint32_t salt_checksum = 0;
   std::shared_ptr<SegmentIndex> index;
+  std::shared_ptr<TimeIndex> times;
   std::shared_ptr<const MappingFailure> failure;  // of the mapping; asked after the bytes were used
   std::shared_ptr<const void> owner;              // whatever keeps `data` mapped
 };
@@ -106,6 +103,8 @@ class Catalog {
   std::optional<Entry> Find(uint64_t id) const;
   // The entry that holds `sequence`, when the log has it or will have it next.
   std::optional<Entry> FindSequence(uint64_t sequence) const;
+  // `sequence`, or the next one (in reverse: the one before) whose segment may hold a time of `range`, going by seals.
+  uint64_t NextInTime(uint64_t sequence, TimeRange range, bool reverse) const;
   // The last sequence that belongs to entry `id`, going by its seal or its successor; UINT64_MAX for the last entry.
   uint64_t LastSequenceOf(uint64_t id) const;
 
@@ -116,6 +115,7 @@ class Catalog {
   struct Slot {
     Entry entry;
     std::shared_ptr<SegmentIndex> index = std::make_shared<SegmentIndex>();
+    std::shared_ptr<TimeIndex> times = std::make_shared<TimeIndex>();
     std::weak_ptr<const SegmentView> view;
   };
   static constexpr size_t kRecentViews = 4;

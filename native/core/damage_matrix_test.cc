@@ -241,7 +241,7 @@ std::vector<Row> AllRows(const DamagedLog& log) {
   return rows;
 }
 
-std::string MatrixPath() { return std::string(SEGWAL_SOURCE_DIR) + "/test/damage-matrix.tsv"; }
+std::string MatrixPath() { return SourceDirectory() + "/test/damage-matrix.tsv"; }
 
 TEST(DamageMatrixTest, EveryDamageEndsAsTheTableSays) {
   std::string table =

@@ -51,7 +51,9 @@ SectorState DecodeMeta(const std::byte* sector, LogMeta* meta, uint32_t* version
 std::string ParentOf(const std::string& path) {
   const size_t slash = path.find_last_of("/\\");
   if (slash == std::string::npos) return ".";
-  return slash == 0 ? path.substr(0, 1) : path.substr(0, slash);
+  // A root keeps its slash: "/", and "C:\\", since "C:" alone is wherever one happens to be on that drive.
+  const bool root = slash == 0 || (slash == 2 && path[1] == ':');
+  return path.substr(0, root ? slash + 1 : slash);
 }
 
 Status TooNew(const std::string& path, uint32_t version) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 namespace segwal {
 namespace {
@@ -233,7 +234,12 @@ bool FrameShapeHolds(const Frame& frame) {
     return frame.payload_size >= kKeyLengthSize && frame.payload_size >= kKeyLengthSize + Load<uint16_t>(frame.payload);
   }
   if (frame.count == 0) return false;
-  if (frame.codec() != 0) return frame.payload_size > kBatchHeaderSize;
+  if (frame.codec() != 0) {
+    if (frame.payload_size <= kCompressedHeaderSize) return false;
+    const uint64_t size = frame.compressed().size();
+    return size != 0 && frame.payload_size == CompressedPayloadSize(frame.count, size) &&
+           frame.plain_size() >= kBatchHeaderSize + uint64_t{frame.count} * kBatchRecordHeaderSize;
+  }
   uint64_t at = kBatchHeaderSize;
   for (uint32_t i = 0; i < frame.count; ++i) {
     if (frame.payload_size - at < kBatchRecordHeaderSize) return false;
@@ -268,6 +274,17 @@ void StoreFiller(std::byte* segment, uint64_t offset, uint32_t length, uint32_t 
   Store(at + 8, word1);
   Store(at + 16, word2);
   AtomicAt<uint32_t>(at).store(length, std::memory_order_release);
+}
+
+std::byte* StoreBatchRecord(std::byte* at, ByteView data, const std::optional<ByteView>& key, uint8_t kind) {
+  const uint64_t key_size = key ? key->size() : 0;
+  const uint64_t flags = key ? kFlagKey : 0;
+  Store(at, uint64_t{data.size()} | uint64_t{kind} << 32 | flags << 40 | key_size << 48);
+  at += kBatchRecordHeaderSize;
+  if (key_size != 0) std::memcpy(at, key->data(), key_size);
+  at += key_size;
+  if (!data.empty()) std::memcpy(at, data.data(), data.size());
+  return at + data.size();
 }
 
 FrameRecords::FrameRecords(const Frame& frame) : frame_(&frame), at_(frame.batch() ? kBatchHeaderSize : 0) {}

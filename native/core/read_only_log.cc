@@ -259,7 +259,7 @@ Status ReadOnlyLog::Follow() {
 }
 
 Status ReadOnlyLog::ReachedSuccessor(SegmentHeader* next, bool* reached) const {
-  const Status status = ReadHeader(end_.segment + 1, next);
+  Status status = ReadHeader(end_.segment + 1, next);
   if (status.code() == ErrorCode::kIo) return status;  // says nothing about what is there
   *reached = status.ok() && next->state == SectorState::kValid && next->identity.base_sequence == end_.sequence + 1 &&
              next->identity.log_id == log_id_;

@@ -13,6 +13,7 @@ Reader::Reader(Catalog& catalog, uint64_t cuts, const ReadFilter& filter, uint64
       filter_(filter),
       hold_(std::move(hold)),
       wanted_to_(wanted_to),
+      times_{.from_us = filter.from_time_us, .to_us = filter.to_time_us},
       remaining_(filter.limit),
       cuts_(cuts),
       next_(filter.reverse ? filter.to : filter.from) {}
@@ -124,6 +125,10 @@ Status Reader::FillFromItems(ReadChunk* chunk) {
       items_.clear();  // backwards, they stand before the damage, on the far side of it
       return chunk->count != 0 ? Status::Ok() : std::move(status);  // likewise: first what was read
     }
+    if (items_[next_item_].codec != 0) {
+      if (chunk->count == 0 && EmitCompressed(items_[next_item_], chunk)) ++next_item_;
+      break;
+    }
     if (!Emit(items_[next_item_], &used, chunk)) break;
     ++next_item_;
     --remaining_;
@@ -154,10 +159,65 @@ bool Reader::Emit(const Item& item, size_t* used, ReadChunk* chunk) {
   return true;
 }
 
+bool Reader::EmitCompressed(const Item& item, ReadChunk* chunk) {
+  if (chunk->records.empty()) return false;
+  const ByteView bytes = item.record.data;
+  if (bytes.size() > chunk->data.size()) {
+    chunk->needed = bytes.size();
+    return false;
+  }
+  std::memcpy(chunk->data.data(), bytes.data(), bytes.size());
+  chunk->records[0] = {.sequence = static_cast<double>(item.sequence),
+                       .time_ms = item.time_ms,
+                       .data_offset = 0,
+                       .data_length = static_cast<uint32_t>(bytes.size()),
+                       .key_length = item.plain_size,
+                       .attributes = static_cast<uint32_t>(item.codec) << RecordDescriptor::kCodecShift};
+  chunk->count = 1;
+  compressed_ = item;
+  return true;
+}
+
+Status Reader::Expand(ByteView plain, std::vector<RecordDescriptor>* records) {
+  const Item batch = std::exchange(compressed_, {});
+  const Frame frame{.payload = plain.data(),
+                    .length = static_cast<uint32_t>(kFrameHeaderSize + plain.size()),
+                    .payload_size = static_cast<uint32_t>(plain.size()),
+                    .count = batch.count,
+                    .flags = kFlagBatch};
+  if (batch.count == 0 || plain.size() != batch.plain_size || Load<uint32_t>(plain.data()) != batch.count ||
+      !FrameShapeHolds(frame)) {
+    return Status::Corrupt("the compressed batch that begins with record " + std::to_string(batch.sequence) +
+                               " does not hold the records that it should",
+                           {.first_sequence = batch.sequence, .last_sequence = batch.sequence + batch.count - 1});
+  }
+  FrameRecords steps(frame);
+  RecordView record;
+  while (steps.Next(&record)) {
+    const uint64_t sequence = batch.sequence + steps.index();
+    if (sequence < filter_.from || sequence > filter_.to || !Wanted(record)) continue;
+    records->push_back({.sequence = static_cast<double>(sequence),
+                        .time_ms = batch.time_ms,
+                        .data_offset = static_cast<uint32_t>(record.data.data() - plain.data()),
+                        .data_length = static_cast<uint32_t>(record.data.size()),
+                        .key_length = static_cast<uint32_t>(record.key ? record.key->size() : 0),
+                        .attributes = record.kind | (record.key ? RecordDescriptor::kHasKey : 0)});
+  }
+  if (filter_.reverse) std::ranges::reverse(*records);
+  if (records->size() > remaining_) records->resize(remaining_);
+  remaining_ -= records->size();
+  return Status::Ok();
+}
+
 Status Reader::EnterSegment() {
   if (view_) {
     catalog_.Look();
     NoteCuts();
+    if (Exhausted()) return Status::Ok();
+  }
+  const bool timed = !times_.Everything();
+  if (timed && filter_.segment == 0) {
+    next_ = catalog_.NextInTime(next_, times_, filter_.reverse);
     if (Exhausted()) return Status::Ok();
   }
   const std::optional<Catalog::Entry> entry =
@@ -173,15 +233,43 @@ Status Reader::EnterSegment() {
   view_first_ = entry->base_sequence();
   view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));
   position_ = view_->index->Seek(view_->data, view_->end, static_cast<uint32_t>(next_ - view_first_));
+  ask_times_ = timed && !(entry->seal && times_.Covers(entry->seal->earliest_us, entry->seal->latest_us));
+  asked_until_ = 0;
   return Status::Ok();
+}
+
+void Reader::SkipForward() {
+  const auto last_index = static_cast<uint32_t>(view_last_ - view_first_);
+  const TimeIndex::Stretch stretch = view_->times->Next(*view_, position_, last_index, times_);
+  position_ = stretch.begin;
+  asked_until_ = stretch.end;
+  next_ = std::max(next_, view_first_ + position_.index);
+}
+
+void Reader::SkipBackward() {
+  const TimeIndex::Before before = view_->times->Last(*view_, static_cast<uint32_t>(next_ - view_first_), times_);
+  if (before.known) next_ = before.index ? view_first_ + *before.index : view_first_ - 1;
+}
+
+// A codec is somebody else's to know; that a batch does not claim to be larger than any can be is checked here.
+Status Reader::CheckCodec(const Frame& frame) const {
+  const uint64_t sequence = view_first_ + frame.index;
+  if (!frame.batch()) {
+    return Status(ErrorCode::kUnsupportedVersion,
+                  "record " + std::to_string(sequence) + " is compressed by itself, which this version does not know");
+  }
+  if (kFrameHeaderSize + uint64_t{frame.plain_size()} <= view_->identity.segment_size - kSegmentHeaderSize) {
+    return Status::Ok();
+  }
+  return Status::Corrupt(
+      "the compressed batch that begins with record " + std::to_string(sequence) + " claims to be " +
+          std::to_string(frame.plain_size()) + " bytes, which no batch of this log can be",
+      {.segment = view_->identity.segment_id, .first_sequence = sequence, .last_sequence = sequence + frame.count - 1});
 }
 
 Status Reader::CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const {
   if (CheckFrame(view_->data, offset, view_->end, index, view_->salt_checksum, frame) == FrameState::kValid) {
-    if (frame->codec() == 0) return Status::Ok();
-    return Status(ErrorCode::kUnsupportedVersion, "record " + std::to_string(view_first_ + index) +
-                                                      " is compressed, with codec " + std::to_string(frame->codec()) +
-                                                      "; this build reads none");
+    return frame->codec() == 0 ? Status::Ok() : CheckCodec(*frame);
   }
   const uint64_t sequence = view_first_ + index;
   return Status::Corrupt(
@@ -190,9 +278,8 @@ Status Reader::CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const
       {.segment = view_->identity.segment_id, .offset = offset, .first_sequence = sequence, .last_sequence = sequence});
 }
 
-bool Reader::Wanted(const RecordView& record, uint64_t time_us) const {
+bool Reader::Wanted(const RecordView& record) const {
   if (filter_.kinds && !(*filter_.kinds)[record.kind]) return false;
-  if (time_us < filter_.from_time_us || time_us > filter_.to_time_us) return false;
   if (!filter_.key) return true;
   return record.key && record.key->size() == filter_.key->size() &&
          std::memcmp(record.key->data(), filter_.key->data(), filter_.key->size()) == 0;
@@ -200,13 +287,25 @@ bool Reader::Wanted(const RecordView& record, uint64_t time_us) const {
 
 void Reader::AddItems(const Frame& frame) {
   const uint64_t time_us = view_->identity.created_us + frame.time_us;
+  if (!times_.Meets(time_us, time_us)) return;
   const double time_ms = static_cast<double>(time_us) / 1000.0;
+  if (frame.codec() != 0) {
+    const uint64_t first = view_first_ + frame.index;
+    if (first > filter_.to || first + frame.count - 1 < filter_.from) return;
+    items_.push_back({.record = {.data = frame.compressed()},
+                      .sequence = first,
+                      .time_ms = time_ms,
+                      .codec = frame.codec(),
+                      .count = frame.count,
+                      .plain_size = frame.plain_size()});
+    return;
+  }
   FrameRecords records(frame);
   RecordView record;
   while (records.Next(&record)) {
     const uint64_t sequence = view_first_ + frame.index + records.index();
-    if (sequence < filter_.from || sequence > filter_.to || !Wanted(record, time_us)) continue;
-    items_.push_back({record, sequence, time_ms});
+    if (sequence < filter_.from || sequence > filter_.to || !Wanted(record)) continue;
+    items_.push_back({.record = record, .sequence = sequence, .time_ms = time_ms});
   }
 }
 
@@ -216,6 +315,10 @@ Status Reader::LoadForward() {
   // A few frames at once, so that the loops stay tight; as few as fit into the cache with what they describe.
   constexpr size_t kEnough = 64;
   while (next_ <= view_last_ && items_.size() < kEnough) {
+    if (ask_times_ && position_.offset >= asked_until_) {
+      SkipForward();
+      continue;
+    }
     Frame frame;
     if (Status status = CheckedFrame(position_.offset, position_.index, &frame); !status.ok()) {
       // What stands before the damage is handed out first; the next call meets the damage again.
@@ -232,6 +335,8 @@ Status Reader::LoadForward() {
 Status Reader::LoadBackward() {
   if (!view_ || next_ < view_first_ || next_ > view_last_) SEGWAL_TRY(EnterSegment());
   if (Exhausted()) return Status::Ok();
+  if (ask_times_) SkipBackward();
+  if (next_ < view_first_) return Status::Ok();
   // Frames cannot be walked backwards: take the stretch that the index knows before next_, and turn it round.
   const auto last_index = static_cast<uint32_t>(next_ - view_first_);
   SegmentIndex::Position at = view_->index->Seek(view_->data, view_->end, last_index);

@@ -26,6 +26,10 @@ class Reader {
   // its file was cut short or could not be read.
   Status Fill(ReadChunk* chunk);
 
+  // The records of the compressed batch that Fill has just handed out, of `plain`, which is what its codec made of it:
+  // those that the filter leaves, with offsets in `plain`. kCorrupt when it is no batch of as many records.
+  Status Expand(ByteView plain, std::vector<RecordDescriptor>* records);
+
   // Goes on up to `last` where the reader had come to its end; all of it must be committed. What the filter says of the
   // end holds on. Only forwards.
   void Extend(uint64_t last);
@@ -38,9 +42,13 @@ class Reader {
          std::unique_ptr<Holds::Hold> hold);
 
   struct Item {
-    RecordView record;
+    RecordView record;  // of a compressed batch: its bytes
     uint64_t sequence;
     double time_ms;
+    // Of a compressed batch, which is an item as a whole, because only its codec knows its records.
+    uint8_t codec = 0;
+    uint32_t count = 0;
+    uint32_t plain_size = 0;
   };
 
   Status FillFromItems(ReadChunk* chunk);
@@ -51,14 +59,21 @@ class Reader {
   // kIo once memory of a segment had to be replaced while it was read: what was made of its bytes may be nonsense.
   Status CheckMemory();
   bool Exhausted() const { return closed_ || remaining_ == 0 || next_ < filter_.from || next_ > filter_.to; }
-  // Makes view_ the segment that holds next_.
+  // Makes view_ the segment that holds next_, after having moved next_ past segments that cannot hold a time of the
+  // range: afterwards the reader may be exhausted.
   Status EnterSegment();
   // Fills items_ with the records that follow (forwards) or precede (backwards) next_, and moves next_ past them.
   Status LoadForward();
   Status LoadBackward();
+  Status CheckCodec(const Frame& frame) const;
+  // Alone in its chunk. False when the chunk has no room for it.
+  bool EmitCompressed(const Item& item, ReadChunk* chunk);
   Status CheckedFrame(uint64_t offset, uint32_t index, Frame* frame) const;
   void AddItems(const Frame& frame);
-  bool Wanted(const RecordView& record, uint64_t time_us) const;
+  bool Wanted(const RecordView& record) const;
+  // Moves on, or back, past frames of the present segment that cannot hold a time of the range.
+  void SkipForward();
+  void SkipBackward();
   // False when the chunk has no room left for the record.
   static bool Emit(const Item& item, size_t* used, ReadChunk* chunk);
 
@@ -66,6 +81,7 @@ class Reader {
   ReadFilter filter_;
   std::unique_ptr<Holds::Hold> hold_;  // cleanup leaves what is still to be read
   const uint64_t wanted_to_;           // filter_.to as the caller gave it
+  const TimeRange times_;
   uint64_t remaining_;
   bool closed_ = false;
 
@@ -79,9 +95,12 @@ class Reader {
   uint64_t view_first_ = 1;  // the sequences that view_ holds; first > last: none
   uint64_t view_last_ = 0;
   SegmentIndex::Position position_;  // forwards: of the frame that holds next_, or one before it
+  bool ask_times_ = false;           // parts of view_ may lie outside the range of time
+  uint64_t asked_until_ = 0;         // forwards: frames before this offset need no more asking
 
   std::vector<Item> items_;  // wanted records of the frames last loaded, in the order to hand them out
   size_t next_item_ = 0;
+  Item compressed_{};  // what Fill has handed out last, when that was a compressed batch
 };
 
 }  // namespace segwal

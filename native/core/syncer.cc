@@ -228,6 +228,7 @@ void Syncer::NoteLatency(uint64_t ns) {
   recent_ms_[syncs_ % recent_ms_.size()] = static_cast<float>(ms);
   ++syncs_;
   max_ms_ = std::max(max_ms_, ms);
+  last_us_ = state_.platform.Now();
 }
 
 Syncer::Latency Syncer::latency() const {
@@ -239,11 +240,15 @@ Syncer::Latency Syncer::latency() const {
                   recent_ms_.begin() + static_cast<std::ptrdiff_t>(std::min<uint64_t>(syncs_, recent_ms_.size())));
     latency.syncs = syncs_;
     latency.max_ms = max_ms_;
+    latency.last_us = last_us_;
   }
   if (sorted.empty()) return latency;
-  std::ranges::sort(sorted);
-  latency.p50_ms = sorted[sorted.size() / 2];
-  latency.p99_ms = sorted[sorted.size() * 99 / 100];
+  const auto at = [&sorted](size_t rank) {
+    std::ranges::nth_element(sorted, sorted.begin() + static_cast<std::ptrdiff_t>(rank));
+    return sorted[rank];
+  };
+  latency.p50_ms = at(sorted.size() / 2);
+  latency.p99_ms = at(sorted.size() * 99 / 100);
   return latency;
 }
 

@@ -63,6 +63,7 @@ class Syncer {
     double p50_ms = 0;
     double p99_ms = 0;
     double max_ms = 0;
+    uint64_t last_us = 0;  // when the last one ended
   };
   Latency latency() const;
 
@@ -99,6 +100,7 @@ class Syncer {
   std::array<float, 4096> recent_ms_{};  // a ring of the latest syncs
   uint64_t syncs_ = 0;
   double max_ms_ = 0;
+  uint64_t last_us_ = 0;
 };
 
 }  // namespace segwal

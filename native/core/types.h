@@ -142,6 +142,7 @@ struct LogStats {
   double sync_p50_ms = 0;
   double sync_p99_ms = 0;
   double sync_max_ms = 0;
+  uint64_t last_sync_us = 0;  // when the last one ended, since the epoch; 0: there was none
   uint64_t rotations = 0;
   uint64_t writer_stalls = 0;
   double writer_stall_ms = 0;
@@ -163,6 +164,8 @@ struct ReadFilter {
 
 // One record as a reader hands it out; its bytes lie in the chunk that the caller gave.
 // A key stands right before its data: at [data_offset - key_length, data_offset).
+// With a codec in its attributes it is a compressed batch, alone in its chunk: `sequence` is that of its first record,
+// `key_length` its size before compression. What the codec makes of it goes to Reader::Expand.
 struct RecordDescriptor {
   double sequence;
   double time_ms;  // since the epoch, µs in the fraction
@@ -171,6 +174,7 @@ struct RecordDescriptor {
   uint32_t key_length;
   uint32_t attributes;  // kind | kHasKey | codec << 12
   static constexpr uint32_t kHasKey = 1u << 8;
+  static constexpr int kCodecShift = 12;
 };
 static_assert(sizeof(RecordDescriptor) == 32, "JavaScript reads it through typed arrays of this shape");
 

@@ -236,6 +236,7 @@ LogStats WritableLog::Stats() {
   stats.sync_p50_ms = latency.p50_ms;
   stats.sync_p99_ms = latency.p99_ms;
   stats.sync_max_ms = latency.max_ms;
+  stats.last_sync_us = latency.last_us;
   stats.rotations = state_.rotations.load(std::memory_order_relaxed);
   stats.writer_stalls = state_.writer_stalls.load(std::memory_order_relaxed);
   stats.writer_stall_ms = static_cast<double>(state_.writer_stall_ns.load(std::memory_order_relaxed)) / 1e6;

@@ -44,6 +44,10 @@ const orders: Record<string, (...args: string[]) => unknown> = {
     return wal.lastSequence;
   },
   append: (bytes = '100') => wal.append(record(Number(bytes))),
+  'append-many': (count = '1', bytes = '100') => {
+    for (let i = 0; i < Number(count); i++) wal.append(record(Number(bytes)));
+    return wal.lastSequence;
+  },
   /** Until it is refused. What was refused is the answer; `value` is the last sequence number that was returned. */
   'append-until-refused': async (bytes = '100') => {
     let value = 0;
@@ -68,6 +72,7 @@ const orders: Record<string, (...args: string[]) => unknown> = {
   waited: () => Promise.all(waiting.splice(0)),
   rotate: () => wal.rotate(),
   'truncate-before': (sequence = '1') => wal.truncateBefore(Number(sequence)),
+  health: () => wal.health(),
   durable: () => wal.durableSequence,
   last: () => wal.lastSequence,
   count: () => {

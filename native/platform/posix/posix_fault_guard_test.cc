@@ -87,6 +87,16 @@ TEST_F(FaultGuardTest, ASyncOfAFileThatWasCutShortFails) {
   EXPECT_FALSE(mapping->failure()->Happened()) << "nobody has touched the page";
 }
 
+TEST_F(FaultGuardTest, ASyncOfAFileThatWasRemovedFails) {
+  const std::unique_ptr<Mapping> mapping = Map("f", 2 * kPage);
+  mapping->data()[kPage] = std::byte{1};
+  EXPECT_OK(mapping->Sync(0, 2 * kPage));
+  ASSERT_EQ(::unlink((temporary_.path() + "/f").c_str()), 0);
+  const Status status = mapping->Sync(0, 2 * kPage);
+  EXPECT_EQ(status.code(), ErrorCode::kIo);
+  EXPECT_EQ(status.os_error(), ENOENT);
+}
+
 TEST_F(FaultGuardTest, ThreadsThatFaultAtOnceAllGoOn) {
   const std::unique_ptr<Mapping> mapping = Map("f", 64 * kPage);
   Truncate("f", 0);

@@ -24,9 +24,15 @@ const std::array<std::byte, kZeroBlock> kZeros{};
 }  // namespace
 
 Status PosixFile::Size(uint64_t* bytes) {
+  bool has_name = false;
+  return Look(bytes, &has_name);
+}
+
+Status PosixFile::Look(uint64_t* bytes, bool* has_name) {
   struct stat info;
   SEGWAL_TRY(ResultStatus("stat", path_, ErrnoOf([&] { return ::fstat(descriptor_.get(), &info); })));
   *bytes = static_cast<uint64_t>(info.st_size);
+  *has_name = info.st_nlink != 0;
   return {};
 }
 

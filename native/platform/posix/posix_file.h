@@ -18,6 +18,9 @@ class PosixFile final : public File {
   Status Zero(uint64_t offset, uint64_t length) override;
   Status Sync() override;
 
+  // Its size, and whether it can still be found in any directory.
+  Status Look(uint64_t* bytes, bool* has_name);
+
   int descriptor() const { return descriptor_.get(); }
   const std::string& path() const { return path_; }
 

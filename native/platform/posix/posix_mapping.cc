@@ -69,8 +69,11 @@ Status PosixMapping::Sync(uint64_t offset, uint64_t length) {
   SEGWAL_TRY(ResultStatus("sync", file_->path(), SyncPages(file_->descriptor(), data() + pages.offset, pages.length)));
   // Of pages behind the end of the file the system writes nothing, and says that all is well. Asked afterwards, so that
   // no moment is left in which the file can have been cut short unnoticed before its pages were written.
+  // The same of a file that has been removed: it is written, and gone as soon as it is closed.
   uint64_t file_size = 0;
-  SEGWAL_TRY(file_->Size(&file_size));
+  bool has_name = false;
+  SEGWAL_TRY(file_->Look(&file_size, &has_name));
+  if (!has_name) return {ErrorCode::kIo, "sync " + file_->path() + ": something has removed the file", ENOENT};
   return file_size < size() ? ShorterThanMapped("sync", *file_, file_size, size()) : Status::Ok();
 }
 

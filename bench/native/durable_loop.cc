@@ -1,0 +1,139 @@
+#include "durable_loop.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+
+#include "core/crc32c/crc32c.h"
+#include "platform/platform.h"
+
+#ifdef __linux__
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#endif
+
+namespace segwal {
+namespace {
+
+// Behind its end the loop starts over.
+constexpr uint64_t kFileBytes = uint64_t{256} << 20;
+// So much is made ready at a time, as the allocator of the log does. Its thread does it beside the appends; here it is
+// part of the loop.
+constexpr uint64_t kReadyBytes = uint64_t{1} << 20;
+
+class Target {
+ public:
+  virtual ~Target() = default;
+  virtual Status Store(uint64_t offset, ByteView record) = 0;
+  virtual Status Sync(uint64_t offset, uint64_t length) = 0;
+};
+
+class MappedTarget : public Target {
+ public:
+  static Status Open(const std::string& path, std::unique_ptr<Target>* target) {
+    Platform& platform = Platform::Default();
+    std::unique_ptr<File> file;
+    SEGWAL_TRY(platform.Open(path, OpenMode::kCreate, &file));
+    SEGWAL_TRY(file->Allocate(kFileBytes));
+    auto opened = std::make_unique<MappedTarget>();
+    SEGWAL_TRY(platform.Map(std::move(file), kFileBytes, true, &opened->mapping_));
+    *target = std::move(opened);
+    return Status::Ok();
+  }
+
+  Status Store(uint64_t offset, ByteView record) override {
+    if (offset + record.size() > ready_) {
+      const uint64_t more = std::min(std::max(kReadyBytes, record.size()), kFileBytes - ready_);
+      SEGWAL_TRY(mapping_->Populate(ready_, more));
+      ready_ += more;
+    }
+    crc_ = CopyAndCrc32c(crc_, mapping_->data() + offset, record.data(), record.size());
+    return Status::Ok();
+  }
+
+  Status Sync(uint64_t offset, uint64_t length) override { return mapping_->Sync(offset, length); }
+
+ private:
+  std::unique_ptr<Mapping> mapping_;
+  uint64_t ready_ = 0;
+  uint32_t crc_ = 0;
+};
+
+// The records of a group are gathered in memory, and go out in one write.
+class WrittenTarget : public Target {
+ public:
+  static Status Open(const std::string& path, std::unique_ptr<Target>* target) {
+    auto opened = std::make_unique<WrittenTarget>();
+    SEGWAL_TRY(Platform::Default().Open(path, OpenMode::kCreate, &opened->file_));
+    SEGWAL_TRY(opened->file_->Allocate(kFileBytes));
+#ifdef __linux__
+    opened->descriptor_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (opened->descriptor_ < 0) return Status(ErrorCode::kIo, "open failed", errno);
+#endif
+    *target = std::move(opened);
+    return Status::Ok();
+  }
+#ifdef __linux__
+  ~WrittenTarget() override { ::close(descriptor_); }
+#endif
+
+  Status Store(uint64_t offset, ByteView record) override {
+    if (gathered_.empty()) begin_ = offset;
+    gathered_.resize(offset - begin_ + record.size());
+    crc_ = CopyAndCrc32c(crc_, gathered_.data() + (offset - begin_), record.data(), record.size());
+    return Status::Ok();
+  }
+
+  Status Sync(uint64_t, uint64_t) override {
+    SEGWAL_TRY(file_->Write(begin_, gathered_));
+    gathered_.clear();
+#ifdef __linux__
+    return ::fdatasync(descriptor_) == 0 ? Status::Ok() : Status(ErrorCode::kIo, "fdatasync failed", errno);
+#else
+    return file_->Sync();
+#endif
+  }
+
+ private:
+  std::unique_ptr<File> file_;
+  std::vector<std::byte> gathered_;
+  uint64_t begin_ = 0;
+  uint32_t crc_ = 0;
+#ifdef __linux__
+  int descriptor_ = -1;
+#endif
+};
+
+}  // namespace
+
+Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns) {
+  const uint64_t group_bytes = loop.group * loop.frame_bytes;
+  if (loop.record_bytes > loop.frame_bytes || group_bytes == 0 || group_bytes > kFileBytes) {
+    return Status(ErrorCode::kRecordTooLarge, "a group has to be smaller than the file");
+  }
+  std::unique_ptr<Target> target;
+  SEGWAL_TRY(loop.sync_by == SyncBy::kMapping ? MappedTarget::Open(loop.path, &target)
+                                              : WrittenTarget::Open(loop.path, &target));
+  const std::vector<std::byte> record(loop.record_bytes, std::byte{0x5a});
+  Platform& platform = Platform::Default();
+  uint64_t offset = 0;
+  uint64_t end = UINT64_MAX;
+  for (uint64_t began = platform.Monotonic(); began < end;) {
+    if (offset + group_bytes > kFileBytes) offset = 0;
+    for (uint64_t i = 0; i < loop.group; ++i) SEGWAL_TRY(target->Store(offset + i * loop.frame_bytes, record));
+    SEGWAL_TRY(target->Sync(offset, group_bytes));
+    offset += group_bytes;
+    const uint64_t now = platform.Monotonic();
+    if (end == UINT64_MAX) {
+      end = now + static_cast<uint64_t>(loop.seconds * 1e9);  // the first sync brings the file itself to the disk
+    } else {
+      group_ns->push_back(static_cast<double>(now - began));
+    }
+    began = now;
+  }
+  return Status::Ok();
+}
+
+}  // namespace segwal

@@ -1,0 +1,29 @@
+// The loop that every durable append comes down to, without a log around it: store so many records, sync, again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "platform/status.h"
+
+namespace segwal {
+
+enum class SyncBy : uint8_t {
+  kMapping,  // copied into a mapping, which is synced by the function that the log uses
+  kWrite,    // one write and an fdatasync for a group
+};
+
+struct DurableLoop {
+  std::string path;  // must not exist; is left behind
+  SyncBy sync_by = SyncBy::kMapping;
+  uint64_t record_bytes = 0;
+  uint64_t frame_bytes = 0;  // from record to record: what a frame of the log takes
+  uint64_t group = 1;        // records for each sync
+  double seconds = 1;
+};
+
+// Runs for so long, on this thread alone. `group_ns`: how long each group took, the first sync left out.
+Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns);
+
+}  // namespace segwal
