@@ -52,9 +52,9 @@ Status RecoveryAction::Run() {
   SEGWAL_TRY(directory_.Create());  // a log that lost an empty folder, as some copying tools lose it, gets it back
   if (plan_.is_new) return MoveFilesAway();
   const size_t last = plan_.ends.size() - 1;
-  // The wal.meta that says what may go, or that a truncation is over, can be one whose name is not durable yet: whoever
-  // wrote it died before.
-  if (plan_.front_goes || plan_.meta.truncations != 0) SEGWAL_TRY(platform_.SyncDirectory(directory_.MetadataPath()));
+  // The wal.meta that is there can be one whose name is not durable yet: whoever wrote it died before. After a power
+  // loss another would be back, which says that a truncation is over or is not, or that the front is still there.
+  SEGWAL_TRY(platform_.SyncDirectory(directory_.MetadataPath()));
   // Likewise that of a checkpoint, on which an application relies from now on.
   if (!plan_.checkpoints.empty()) SEGWAL_TRY(CheckpointDirectory(platform_, directory_).Sync());
   SEGWAL_TRY(KeepPieces());

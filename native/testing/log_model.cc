@@ -39,11 +39,15 @@ void LogModel::TruncatedAfter(uint64_t sequence) {
   new_end_.reset();
 }
 
-bool LogModel::InsideFrame(uint64_t sequence) const {
+bool LogModel::InsideBatch(uint64_t sequence) const {
   if (sequence + 1 < first_low_ || sequence >= last()) return false;
   const Slot& next = At(sequence + 1);
-  return next.state == State::kGap ? sequence >= first_low_ && At(sequence).state == State::kGap
-                                   : !next.record.starts_frame;
+  return next.state != State::kGap && !next.record.starts_frame;
+}
+
+bool LogModel::InsideGap(uint64_t sequence) const {
+  return sequence >= first_low_ && sequence < last() && At(sequence).state == State::kGap &&
+         At(sequence + 1).state == State::kGap;
 }
 
 void LogModel::ClosedInOrder() { durable_ = last(); }

@@ -38,8 +38,10 @@ class LogModel {
   void NotTruncated() { new_end_.reset(); }
   // Nobody knows which of its two ends the log has.
   bool EndUnknown() const { return new_end_.has_value(); }
-  // Whether a batch goes on behind `sequence`, or what stands for records that were given up.
-  bool InsideFrame(uint64_t sequence) const;
+  // Whether a batch goes on behind `sequence`.
+  bool InsideBatch(uint64_t sequence) const;
+  // Whether records were given up at `sequence` and behind it: one filler may stand for both, or two.
+  bool InsideGap(uint64_t sequence) const;
   // The log was left: everything in it was made durable first, or its process died, or its machine.
   void ClosedInOrder();
   void Died(Death death, bool boot_known);
