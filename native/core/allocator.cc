@@ -62,8 +62,11 @@ void Allocator::KeepSpare() {
       continue;
     }
     MakeSpare(lock);
-    // A disk that was full is asked again after a while, until there is room.
-    if (!state_.spare) state_.spare_wake.wait_for(lock, kRetryDelay, [this] { return stop_ || !state_.fatal.ok(); });
+    // A disk that was full is asked again after a while, until there is room. That there is no spare says nothing: who
+    // waited for it may have taken it already.
+    if (!state_.spare_failure.ok()) {
+      state_.spare_wake.wait_for(lock, kRetryDelay, [this] { return stop_ || !state_.fatal.ok(); });
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <thread>
 
 #include "testing/assertions.h"
@@ -218,6 +219,21 @@ TEST_F(SpareTest, AWriterThatOutrunsTheDiskWaitsAndIsCounted) {
   EXPECT_EQ(log_->last_sequence(), 9u);
   EXPECT_EQ(log_->Stats().writer_stalls, 1u);
   EXPECT_GT(log_->Stats().writer_stall_ms, 0);
+}
+
+// It was taken for one that could not be made, and the next one came 200 ms later.
+TEST(SpareSupplyTest, ASpareThatIsTakenAtOnceIsFollowedByTheNextAtOnce) {
+  constexpr int kSpares = 50;
+  WriterParts parts;
+  Allocator allocator(parts.state(), parts.log_id());
+  allocator.Start();
+  const auto began = std::chrono::steady_clock::now();
+  for (int taken = 0; taken < kSpares; ++taken) {
+    std::unique_lock lock(parts.state().mutex);
+    parts.state().writer_wake.wait(lock, [&] { return parts.state().spare != nullptr; });
+    RotateLocked(parts.state());
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
 }
 
 TEST_F(SpareTest, WithoutRandomNumbersThereIsNone) {
