@@ -6,8 +6,8 @@ export default tseslint.config(
   { ignores: ['dist/', 'build/', 'build-tests/'] },
   js.configs.recommended,
   { rules: { eqeqeq: 'error' } },
-  { files: ['**/*.{js,mjs}'], languageOptions: { globals: globals.node } },
-  { files: ['**/*.js'], languageOptions: { sourceType: 'commonjs' } },
+  { files: ['**/*.{js,mjs,cjs}'], languageOptions: { globals: globals.node } },
+  { files: ['**/*.{js,cjs}'], languageOptions: { sourceType: 'commonjs' } },
   {
     files: ['**/*.{ts,mts}'],
     extends: [tseslint.configs.recommendedTypeChecked],

@@ -83,6 +83,17 @@ export class DurabilityQueue {
     }
   }
 
+  /** Records behind `last`, up to `dropped`, had been durable when the log was truncated: nobody waits for them any more. */
+  settleDropped(last: number, dropped: number): void {
+    const waiting = this.waiters.slice(this.head) as Waiter[];
+    this.waiters = [];
+    this.head = 0;
+    for (const waiter of waiting) {
+      if (waiter.sequence > last && waiter.sequence <= dropped) waiter.resolve(waiter.value);
+      else this.waiters.push(waiter);
+    }
+  }
+
   /** Nothing more will become durable. Everybody who waits, now or later, gets `error`. */
   fail(error: WalError): void {
     this.failure ??= error;

@@ -20,7 +20,11 @@ import type { NativeFailure } from './native';
  * | `WAL_POISONED` | a sync failed; `cause` says why. Only a new `open` goes on |
  * | `WAL_CLOSED` | the log was closed |
  * | `WAL_READ_ONLY` | the log was opened with `readOnly` |
- * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept |
+ * | `WAL_TRUNCATED` | what was asked for lies before the first record that is kept, or behind where the log was truncated meanwhile |
+ * | `WAL_INSIDE_BATCH` | the log cannot end in the middle of a batch; `firstSequence` and `lastSequence` are its range |
+ * | `WAL_CODEC_MISSING` | a batch is, or is to be, compressed with a codec that is not there; the message says how to get it |
+ * | `WAL_REPLAY` | the handler of a replay failed; `cause` is what it threw. See {@link ReplayError} |
+ * | `WAL_TRANSACTION_TOO_LARGE` | a replay with `committedOnly` would have to hold back more than `maxTransactionBytes` |
  * | `WAL_ABORTED` | the operation was given up before it was done |
  * | `WAL_IO` | the operating system refused; `cause` says what |
  * | `WAL_NATIVE_LOAD` | the native core could not be loaded; the message says how to mend that |
@@ -39,7 +43,11 @@ export type WalErrorCode =
   | 'WAL_CLOSED'
   | 'WAL_READ_ONLY'
   | 'WAL_TRUNCATED'
+  | 'WAL_CODEC_MISSING'
+  | 'WAL_REPLAY'
+  | 'WAL_TRANSACTION_TOO_LARGE'
   | 'WAL_ABORTED'
+  | 'WAL_INSIDE_BATCH'
   | 'WAL_IO'
   | 'WAL_NATIVE_LOAD';
 
@@ -83,6 +91,45 @@ export function rejection(error: unknown): Promise<never> {
   return Promise.reject(error instanceof Error ? error : new Error(String(error)));
 }
 
+/**
+ * A replay has ended early, for whatever reason. By then no handler is under way.
+ *
+ * ```ts
+ * catch (error) {
+ *   if (error instanceof ReplayError) await wal.replay(error.resumeFrom, handler);
+ * }
+ * ```
+ */
+export class ReplayError extends WalError {
+  static {
+    Object.defineProperty(this.prototype, 'name', { value: 'ReplayError', configurable: true, writable: true });
+  }
+
+  /** The record whose handler failed, or that could not be read, when it was one. */
+  readonly sequence: number | undefined;
+  /**
+   * Everything before this sequence number is done. Of the records from it on, some may be done already, when handlers
+   * ran side by side or transactions overlapped: handlers get those again.
+   */
+  readonly resumeFrom: number;
+
+  constructor(code: WalErrorCode, message: string, details: WalErrorDetails, resumeFrom: number) {
+    super(code, message, details);
+    this.sequence = details.firstSequence;
+    this.resumeFrom = resumeFrom;
+  }
+
+  /** @internal */
+  static of(error: WalError, resumeFrom: number): ReplayError {
+    const { code, message, cause, segment, offset, firstSequence, lastSequence } = error;
+    const details: WalErrorDetails = {};
+    if (cause !== undefined) details.cause = cause;
+    if (segment !== undefined) Object.assign(details, { segment, offset });
+    if (firstSequence !== undefined) Object.assign(details, { firstSequence, lastSequence });
+    return new ReplayError(code, message, details, resumeFrom);
+  }
+}
+
 /** Makes the error that a user sees of what the native side reported. */
 export function fromNative(failure: NativeFailure): WalError {
   const details: WalErrorDetails = {};
@@ -117,6 +164,28 @@ function systemError(errno: number): Error {
 }
 
 function systemErrorName(errno: number): string {
-  // libuv's numbers are the negated ones of POSIX; those of Windows have no names here.
-  return process.platform === 'win32' ? `Windows error` : getSystemErrorName(-errno);
+  // libuv's numbers are the negated ones of POSIX.
+  return process.platform === 'win32' ? (windowsErrors.get(errno) ?? 'UNKNOWN') : getSystemErrorName(-errno);
 }
+
+/** The errors of Windows that files meet, by the names that Node.js has for them. */
+const windowsErrors = new Map(
+  Object.entries({
+    EACCES: [998],
+    EBUSY: [32, 33, 1224],
+    EDQUOT: [1295],
+    EEXIST: [80, 183],
+    EFBIG: [223],
+    EINVAL: [87, 123],
+    EIO: [23, 29, 30, 31, 1117],
+    EMFILE: [4],
+    ENAMETOOLONG: [206],
+    ENOENT: [2, 3, 53],
+    ENOMEM: [8, 14, 1455],
+    ENOSPC: [39, 112, 314],
+    ENOTDIR: [267],
+    ENOTSUP: [50],
+    EPERM: [5],
+    EROFS: [19],
+  }).flatMap(([name, numbers]) => numbers.map((number): [number, string] => [number, name])),
+);

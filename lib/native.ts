@@ -61,6 +61,12 @@ export interface NativeReport {
   findings: NativeFinding[];
 }
 
+export interface NativeCheckpoint {
+  sequence: number;
+  timeMs: number;
+  data: Buffer | null;
+}
+
 export interface NativeSegment {
   id: number;
   firstSequence: number;
@@ -87,6 +93,7 @@ export interface NativeStats {
   syncP50Ms: number;
   syncP99Ms: number;
   syncMaxMs: number;
+  lastSyncTimestamp: number;
   rotations: number;
   writerStalls: number;
   writerStallMs: number;
@@ -96,7 +103,9 @@ export interface NativeStats {
 /**
  * A cursor. `fill` copies the next records into `data` and describes them in `descriptors`, 32 bytes each: two float64
  * (sequence, ms since the epoch), four uint32 (data offset, data length, key length, attributes: kind in bits 0–7,
- * `hasKey` in bit 8, codec in bits 12–14). The key stands right before the data.
+ * `hasKey` in bit 8, codec in bits 12–14). The key stands right before the data. With a codec it is a compressed batch,
+ * alone in its chunk: the sequence of its first record, what the codec made of it as data, and in the place of the key
+ * length its size before.
  */
 export interface NativeReader {
   /**
@@ -106,6 +115,11 @@ export interface NativeReader {
   fill(data: Uint8Array, descriptors: ArrayBuffer): number;
   /** The same on a native thread; the buffers must be left alone until it settles. Rejects with NativeFailure. */
   fillAsync(data: Uint8Array, descriptors: ArrayBuffer): Promise<number>;
+  /**
+   * Descriptors of those records of the compressed batch filled in last that are wanted, of what its codec made of it;
+   * offsets are in `plain`. Or −code.
+   */
+  expand(plain: Uint8Array): ArrayBuffer | number;
   /** Goes on up to record `last`, which must be committed, where it had come to the end. */
   extend(last: number): void;
   /** Lets go of mappings now instead of at garbage collection. Idempotent; `fill` afterwards returns 0. */
@@ -139,6 +153,17 @@ export interface NativeLog {
   ): number;
   /** Records offsets[i] … offsets[i + 1] of `buffer`; the offsets are checked. First sequence, or −code. */
   appendPacked(buffer: Uint8Array, offsets: Uint32Array, kind: number, key?: Uint8Array | string): number;
+  /** What a codec compresses of the batch that these are the arguments of; or −code. */
+  packBatch(
+    data: (Uint8Array | string)[],
+    kinds: Uint8Array | null,
+    keys: (Uint8Array | string | undefined | null)[] | null,
+  ): Uint8Array | number;
+  packPacked(buffer: Uint8Array, offsets: Uint32Array, kind: number, key?: Uint8Array | string): Uint8Array | number;
+  /** Whether so many bytes would be better to store than `plain`, which one of the two before has made. */
+  compressionPays(plain: Uint8Array, compressedBytes: number): boolean;
+  /** Appends what a codec made of `plain`. First sequence, or −code. REQUIRES: it pays. */
+  appendCompressed(codec: number, plain: Uint8Array, compressed: Uint8Array): number;
   lastError(): NativeFailure;
 
   firstSequence(): number;
@@ -167,6 +192,14 @@ export interface NativeLog {
 
   rotate(): Promise<void>;
   truncateBefore(sequence: number): Promise<void>;
+  /** Rejects with `WAL_INSIDE_BATCH` and its range, `WAL_TRUNCATED` for what is gone. */
+  truncateAfter(sequence: number): Promise<void>;
+  /** Changes with each `truncateAfter` that this log has seen, by whomever. */
+  truncations(): number;
+  /** Rejects with `WAL_NOT_FOUND` for a record that is not there yet, `WAL_TRUNCATED` for one that is gone. */
+  createCheckpoint(sequence: number, data: Uint8Array | null): Promise<NativeCheckpoint>;
+  /** By sequence, or −code. */
+  checkpoints(): NativeCheckpoint[] | number;
   segments(): NativeSegment[];
   stats(): NativeStats;
   /** One record, as `NativeReader.fill` would: 1 or 0, or a negative number with that meaning. */
@@ -193,17 +226,19 @@ export interface Native {
     readonly batchOverhead: number; // bytes a batch frame adds, and …
     readonly batchRecordOverhead: number; // … each record in it
     readonly descriptorBytes: number; // 32
+    readonly maxCheckpointBytes: number;
     readonly crc32cImplementation: string; // 'portable', 'sse42' or 'armv8'
   };
   /**
    * `onProgress(durable, failure)`: everything up to `durable` is durable; `failure` is set once, when the log is poisoned.
    * Called on this thread, once per sync at the most, and only when `requestDurable` asked for something it settles (or on
-   * failure). `onRoom` is told in turns that there is no room for the next segment, and, with null, that there is. Opening a directory that this process has open already joins the same log.
+   * failure). With `last` and `dropped` after a truncation: records behind `last` and up to `dropped` had been durable, and
+   * are dropped. `onRoom` is told in turns that there is no room for the next segment, and, with null, that there is. Opening a directory that this process has open already joins the same log.
    */
   open(
     directory: string,
     options: NativeOpenOptions,
-    onProgress: (durable: number, failure: NativeFailure | null) => void,
+    onProgress: (durable: number, failure: NativeFailure | null, last?: number, dropped?: number) => void,
     onAppended: () => void,
     onRoom: (failure: NativeFailure | null) => void,
   ): Promise<NativeLog>;

@@ -1,4 +1,6 @@
 import type { Codec } from './codec';
+import { compressions, compressorFor } from './compression';
+import type { BatchCompressor, Compression } from './compression';
 import type { Native, NativeOpenOptions, NativeSyncPolicy } from './native';
 import { checkBoolean, checkInteger, checkNumber, checkOptions, closest, describe } from './validation';
 
@@ -59,18 +61,46 @@ export interface WalOptions<T = Buffer> {
    * `recovery.findings` names each range. {@link WalManager.planSalvage} tells beforehand what it would do.
    */
   recovery?: 'strict' | 'salvage';
+  /**
+   * Compresses batches: of `appendBatch`, `writeBatch` and transactions; single records are stored as they are. Default
+   * `'none'`. `'gzip'` is always there, `'zstd'` from Node.js 22.15 on, `'lz4'` needs the package `lz4-napi`; what is missing
+   * is `WAL_CODEC_MISSING`. Batches that are small or do not get smaller are stored as they are. It is a property of each
+   * batch, not of the log: it may be another one at each open, and whatever was written with any of them can be read.
+   * The limit for the size of a batch is the one before compression. Compressing and decompressing take their time on the
+   * JavaScript thread.
+   */
+  compression?: Compression;
   /** Makes this a typed log. */
   codec?: Codec<T>;
+  /** See {@link SwitchableWalOptions}. */
+  enabled?: true;
+}
+
+/** Options by which a log can be switched off. */
+export interface SwitchableWalOptions<T = Buffer> extends Omit<WalOptions<T>, 'enabled'> {
+  /** With false the directory is left alone, nothing is stored, and `open` gives a {@link NullWal}. Default true. */
+  enabled?: boolean;
 }
 
 /** Options that are checked and complete. */
 export interface ResolvedOptions<T> {
   readonly policy: SyncPolicy;
   readonly native: NativeOpenOptions;
+  readonly compressor: BatchCompressor | undefined;
   readonly codec: Codec<T> | undefined;
 }
 
-const walOptionNames = ['segmentSize', 'sync', 'maxDirtyBytes', 'readOnly', 'create', 'recovery', 'codec'] as const;
+const walOptionNames = [
+  'segmentSize',
+  'sync',
+  'maxDirtyBytes',
+  'readOnly',
+  'create',
+  'recovery',
+  'compression',
+  'codec',
+  'enabled',
+] as const;
 const syncOptionNames = ['policy', 'maxDelay', 'maxRecords', 'maxBytes'] as const;
 const syncPolicies = ['immediate', 'batch', 'async'] as const;
 
@@ -82,11 +112,19 @@ const defaultSyncRecords = 1024;
 const defaultSyncBytes = 1024 * 1024;
 const minDirtyBytes = 64 * 1024;
 
+/** That the options are options at all: what can be said without the native core. */
+export function checkWalOptions<T>(options: SwitchableWalOptions<T>): void {
+  checkOptions(options, walOptionNames, 'WalManager.open');
+  checkBoolean('enabled', options.enabled, true);
+  resolveCodec(options.codec);
+}
+
 export function resolveOptions<T>(options: WalOptions<T>, constants: Native['constants']): ResolvedOptions<T> {
   checkOptions(options, walOptionNames, 'WalManager.open');
   const readOnly = checkBoolean('readOnly', options.readOnly, false);
   const { policy, native: sync } = resolveSync(options.sync);
-  const { recovery = 'strict' } = options;
+  const { recovery = 'strict', compression = 'none' } = options;
+  checkChoice('compression', compression, compressions);
   checkChoice('recovery', recovery, ['strict', 'salvage']);
   if (readOnly && recovery === 'salvage') {
     throw new TypeError("recovery: 'salvage' writes to the log; it cannot go with readOnly");
@@ -101,6 +139,7 @@ export function resolveOptions<T>(options: WalOptions<T>, constants: Native['con
       sync,
       maxDirtyBytes: resolveDirtyBytes(options.maxDirtyBytes),
     },
+    compressor: compressorFor(compression),
     codec: resolveCodec(options.codec),
   };
 }

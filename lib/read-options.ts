@@ -13,9 +13,14 @@ export interface ReadOptions {
   from?: number;
   /** Last sequence number, inclusive. */
   to?: number;
-  /** Time of the append, inclusive: a `Date`, or ms since the epoch with µs in the fraction. */
+  /**
+   * Time of the append, inclusive: a `Date`, or ms since the epoch with µs in the fraction. Exactly those records are read
+   * whose own time lies in the range. Times need not ascend: threads append side by side by a clock of about a
+   * millisecond, and clocks are set back. What lies outside is skipped and not looked at: whole segments by what their
+   * seal says, and parts of a segment by an index that the first such read makes (see docs/ARCHITECTURE.md).
+   */
   fromTime?: number | Date;
-  /** Time of the append, inclusive: a `Date`, or ms since the epoch with µs in the fraction. */
+  /** Time of the append, inclusive, likewise. */
   toTime?: number | Date;
   /** Newest first. Default false. */
   reverse?: boolean;
@@ -85,6 +90,15 @@ export function resolveReadBatches(
 
 /** Everything in one segment. */
 export function wholeSegment(id: number): ReadRequest {
+  return requestOf({ segment: id });
+}
+
+/** One record. */
+export function oneRecord(sequence: number): ReadRequest {
+  return requestOf({ from: sequence, to: sequence });
+}
+
+function requestOf(asked: Partial<NativeFilter>): ReadRequest {
   const filter: NativeFilter = {
     from: 1,
     to: Infinity,
@@ -94,7 +108,8 @@ export function wholeSegment(id: number): ReadRequest {
     limit: Infinity,
     kinds: null,
     key: null,
-    segment: id,
+    segment: 0,
+    ...asked,
   };
   return { filter, explicitFrom: false, live: false, signal: undefined };
 }

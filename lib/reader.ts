@@ -1,8 +1,9 @@
 import type { Codec } from './codec';
+import { decompressBatch } from './compression';
 import { fromNative, settle, WalError } from './errors';
 import type { Followers } from './following';
 import type { NativeFailure, NativeLog, NativeReader } from './native';
-import { defaultChunkBytes } from './read-options';
+import { defaultChunkBytes, oneRecord } from './read-options';
 import type { ReadRequest } from './read-options';
 import type { WalRecord } from './records';
 
@@ -15,6 +16,8 @@ export interface ReadSource<T> {
   /** Who waits for what is appended. */
   readonly followers: Followers;
   lastSequence(): number;
+  /** Changes when the end of the log is taken away. */
+  truncations(): number;
   closed(): boolean;
   /** A reader of what is in the log now; `null` when the request leaves nothing to read, now or, live, ever. */
   openReader(request: ReadRequest): NativeReader | null;
@@ -31,6 +34,8 @@ const needsMoreBytes = -1000;
 
 const hasKeyBit = 0x100;
 const kindBits = 0xff;
+const codecShift = 12;
+const codecBits = 7;
 
 class StoredRecord<T> implements WalRecord<T> {
   constructor(
@@ -48,10 +53,15 @@ class Descriptors {
   readonly float64: Float64Array;
   readonly uint32: Uint32Array;
 
-  constructor(bytes: number) {
-    this.buffer = new ArrayBuffer(bytes);
-    this.float64 = new Float64Array(this.buffer);
-    this.uint32 = new Uint32Array(this.buffer);
+  constructor(buffer: ArrayBuffer) {
+    this.buffer = buffer;
+    this.float64 = new Float64Array(buffer);
+    this.uint32 = new Uint32Array(buffer);
+  }
+
+  /** The codec of the first: what is described is then a compressed batch. 0: none. */
+  get codec(): number {
+    return ((this.uint32[7] as number) >> codecShift) & codecBits;
   }
 }
 
@@ -81,6 +91,13 @@ function makeRecord<T>(chunk: Chunk, index: number, codec: Codec<T> | undefined)
   );
 }
 
+/** A record of bytes as one of values. */
+export function withDecodedData<T>(record: WalRecord<Buffer>, codec: Codec<T> | undefined): WalRecord<T> {
+  if (codec === undefined) return record as unknown as WalRecord<T>;
+  const { sequence, timestamp, kind, key, data } = record;
+  return new StoredRecord<T>(sequence, timestamp, kind, key, decode(codec, data, sequence));
+}
+
 function decode<T>(codec: Codec<T>, bytes: Buffer, sequence: number): T {
   try {
     return codec.decode(bytes);
@@ -102,6 +119,8 @@ class Cursor<T> {
   /** Ends the waiting for more. */
   private cancel: (() => void) | null = null;
   private caughtUp = false;
+  /** Of the log, when the reader last looked. */
+  private truncations: number;
   private closed = false;
 
   constructor(
@@ -109,6 +128,7 @@ class Cursor<T> {
     private readonly request: ReadRequest,
     private readonly maxChunkBytes: number,
   ) {
+    this.truncations = source.truncations();
     this.readUpTo = Math.max(source.lastSequence(), request.filter.from - 1);
     this.remaining = request.filter.limit;
     this.reader = source.openReader(request);
@@ -117,6 +137,13 @@ class Cursor<T> {
 
   /** The next records; `null` at the end. */
   fill(): Chunk | null {
+    for (;;) {
+      const chunk = this.fillOnce();
+      if (chunk?.count !== 0) return chunk;
+    }
+  }
+
+  private fillOnce(): Chunk | null {
     const { reader } = this;
     this.throwIfAborted();
     if (reader === null) return null;
@@ -148,6 +175,13 @@ class Cursor<T> {
   }
 
   private async fillOnThread(): Promise<Chunk | null> {
+    for (;;) {
+      const chunk = await this.fillOnceOnThread();
+      if (chunk?.count !== 0) return chunk;
+    }
+  }
+
+  private async fillOnceOnThread(): Promise<Chunk | null> {
     const { reader } = this;
     this.throwIfAborted();
     if (reader === null) return null;
@@ -187,6 +221,14 @@ class Cursor<T> {
     this.caughtUp = true;
     if (reader === null || this.remaining <= 0 || this.readUpTo >= request.filter.to) return false;
     const { more, cancel } = source.followers.wait(this.readUpTo);
+    // After asking: who truncates counts first and wakes then.
+    const truncations = source.truncations();
+    if (truncations !== this.truncations) {
+      this.truncations = truncations;
+      cancel();
+      await more;
+      return true;
+    }
     this.cancel = cancel;
     signal?.addEventListener('abort', cancel);
     try {
@@ -207,16 +249,37 @@ class Cursor<T> {
     return this.source.track(settle(reader.fillAsync(data, descriptors.buffer)));
   }
 
+  /** What a fill has come to: a chunk, without records when nothing of a compressed batch is wanted; `null` at the end. */
   private filled(data: Buffer, descriptors: Descriptors, count: number): Chunk | null {
     if (count > 0) {
-      this.remaining -= count;
-      return { data, descriptors, count };
+      const chunk = descriptors.codec === 0 ? { data, descriptors, count } : this.expand(data, descriptors);
+      this.remaining -= chunk.count;
+      return chunk;
     }
     const failure: NativeFailure | null = count < 0 ? (this.reader as NativeReader).lastError() : null;
     if (failure !== null || !this.request.live) this.close();
     else this.unusedData = data;
     if (failure !== null) throw fromNative(failure);
     return null;
+  }
+
+  /** The records of the compressed batch that is in `data`. Their bytes are in what came of it. */
+  private expand(data: Buffer, descriptors: Descriptors): Chunk {
+    const [, , , , start, bytes, plainBytes] = descriptors.uint32 as unknown as number[];
+    const compressed = data.subarray(start, (start as number) + (bytes as number));
+    const sequence = descriptors.float64[0] as number;
+    try {
+      const plain = decompressBatch(descriptors.codec, compressed, plainBytes as number, sequence);
+      const records = (this.reader as NativeReader).expand(plain);
+      if (typeof records === 'number') throw fromNative((this.reader as NativeReader).lastError());
+      this.unusedData = data;
+      const { buffer, byteOffset, length } = plain;
+      const count = records.byteLength / this.source.descriptorBytes;
+      return { data: Buffer.from(buffer, byteOffset, length), descriptors: new Descriptors(records), count };
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   private throwIfAborted(): void {
@@ -249,7 +312,7 @@ class Cursor<T> {
     const bytes = Math.ceil(this.nextBytes / chunkBytesPerDescriptor) * this.source.descriptorBytes;
     const unused = this.unusedDescriptors;
     this.unusedDescriptors = null;
-    return unused !== null && unused.buffer.byteLength >= bytes ? unused : new Descriptors(bytes);
+    return unused !== null && unused.buffer.byteLength >= bytes ? unused : new Descriptors(new ArrayBuffer(bytes));
   }
 }
 
@@ -487,10 +550,9 @@ export class RecordFinder<T> {
 
   constructor(
     private readonly native: NativeLog,
-    private readonly codec: Codec<T> | undefined,
-    descriptorBytes: number,
+    private readonly source: ReadSource<T>,
   ) {
-    this.descriptors = new Descriptors(descriptorBytes);
+    this.descriptors = new Descriptors(new ArrayBuffer(source.descriptorBytes));
   }
 
   find(sequence: number): WalRecord<T> | undefined {
@@ -502,7 +564,15 @@ export class RecordFinder<T> {
       count = native.readOne(sequence, data, descriptors.buffer);
     }
     if (count < 0) throw fromNative(native.lastError());
-    return count === 0 ? undefined : makeRecord(this.own(data), 0, this.codec);
+    if (count === 0) return undefined;
+    if (descriptors.codec !== 0) return this.findCompressed(sequence);
+    return makeRecord(this.own(data), 0, this.source.codec);
+  }
+
+  /** All of its batch has to be decompressed. */
+  private findCompressed(sequence: number): WalRecord<T> | undefined {
+    const chunk = new Cursor(this.source, oneRecord(sequence), defaultChunkBytes).fill();
+    return chunk === null ? undefined : makeRecord(chunk, 0, this.source.codec);
   }
 
   /** The one record in `data` as a chunk that nobody else will write to. */

@@ -3,7 +3,7 @@ import type { NativeFinding, NativeReport, NativeSegment, NativeStats } from './
 /** Something odd in the log, and what was done about it. */
 export interface Finding {
   /**
-   * The case of the recovery table in docs/FORMAT.md, `A` to `D`; or what it concerns: `meta`, `stray`, `gap`, or `filler`,
+   * The case of the recovery table in docs/FORMAT.md, `A` to `D`; or what it concerns: `meta`, `checkpoint`, `stray`, `gap`, or `filler`,
    * for sequence numbers that an earlier recovery gave up.
    */
   readonly case: string;
@@ -91,6 +91,8 @@ export interface WalStats {
   readonly syncs: number;
   /** ms. */
   readonly syncLatency: { readonly p50: number; readonly p99: number; readonly max: number };
+  /** When the last sync ended: ms since the epoch; 0 when there was none yet. */
+  readonly lastSyncTimestamp: number;
   readonly rotations: number;
   /** How often an append had to wait for the next segment or for memory of the present one. */
   readonly writerStalls: number;

@@ -18,7 +18,7 @@ const maxConcurrency = 256;
 const progressIntervalMs = 100;
 
 export async function runVerification(native: NativeLog, options: VerifyOptions): Promise<VerifyReport> {
-  const { concurrency = 0, signal, onProgress } = check(options);
+  const { concurrency = 0, signal, onProgress } = checkVerifyOptions(options);
   if (signal?.reason !== undefined) throw aborted(signal);
   const { done, progress, cancel } = native.verify(concurrency);
   let failure: { readonly error: unknown } | undefined;
@@ -47,7 +47,7 @@ export async function runVerification(native: NativeLog, options: VerifyOptions)
   }
 }
 
-function check(options: VerifyOptions): VerifyOptions {
+export function checkVerifyOptions(options: VerifyOptions): VerifyOptions {
   checkOptions(options, ['concurrency', 'signal', 'onProgress'], 'verify');
   const { concurrency, signal, onProgress } = options;
   if (concurrency !== undefined) checkInteger('concurrency', concurrency, 1, maxConcurrency);

@@ -2,15 +2,21 @@ import { resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
+import { createCheckpoint, listCheckpoints } from './checkpoints';
+import type { Checkpoint, CheckpointOptions } from './checkpoints';
 import type { Codec, WalData } from './codec';
+import type { BatchCompressor } from './compression';
 import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
 import { fromNative, rejection, settle, WalError } from './errors';
+import { checkHealth } from './health';
+import type { HealthReport } from './health';
 import { loadNative } from './load';
 import { Followers } from './following';
 import type { Native, NativeLog, NativeReader } from './native';
-import { checkDirectory, checkSyncPolicy, resolveOptions } from './options';
-import type { ResolvedOptions, SyncPolicy, WalOptions } from './options';
+import { NullWal } from './null-wal';
+import { checkDirectory, checkSyncPolicy, checkWalOptions, resolveOptions } from './options';
+import type { ResolvedOptions, SwitchableWalOptions, SyncPolicy, WalOptions } from './options';
 import { Packer } from './packer';
 import { resolveRead, resolveReadBatches, wholeSegment } from './read-options';
 import type { ReadBatchOptions, ReadOptions, ReadRequest } from './read-options';
@@ -35,7 +41,11 @@ import { toRecoveryReport, toSegmentInfo, toStats } from './reports';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
 import { makeReadStream, makeWriteStream } from './streams';
 import type { WriteStreamOptions } from './streams';
+import { runReplay } from './replay';
+import type { ReplayFrom, ReplayOptions, ReplayResult } from './replay';
+import { Transaction } from './transaction';
 import { checkInteger, checkOptions, checkSequence } from './validation';
+import type { Wal } from './wal';
 import { runVerification } from './verification';
 import type { VerifyOptions } from './verification';
 import { isBackpressure, WriteQueue } from './write-queue';
@@ -63,6 +73,8 @@ export interface WriteOptions {
  * @typeParam T - what the log holds: `Buffer`, or what a codec makes of one.
  */
 export class WalManager<T = Buffer> implements AsyncDisposable {
+  /** That something is stored; a {@link NullWal} has false. */
+  readonly enabled = true;
   /** What opening the log found and did. */
   readonly recovery: RecoveryReport;
   /** Bytes of a segment. */
@@ -72,6 +84,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   private nativeAppendBytes: NativeLog['appendBytes'];
   private nativeAppendString: NativeLog['appendString'];
   private readonly codec: Codec<T> | undefined;
+  private readonly compressor: BatchCompressor | undefined;
   private readonly policy: SyncPolicy;
   private readonly readOnly: boolean;
   private readonly source: ReadSource<T>;
@@ -87,6 +100,8 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     private readonly native: NativeLog,
     private readonly constants: Native['constants'],
     options: ResolvedOptions<T>,
+    private readonly directory: string,
+    private readonly noRoom: () => WalError | undefined,
   ) {
     this.policy = options.policy;
     this.durability = new DurabilityQueue(native);
@@ -102,6 +117,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     this.nativeAppendBytes = native.appendBytes;
     this.nativeAppendString = native.appendString;
     this.codec = options.codec;
+    this.compressor = options.compressor;
     this.readOnly = options.native.readOnly;
     this.recovery = toRecoveryReport(native.recovery);
     this.segmentSize = native.segmentSize;
@@ -110,6 +126,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       descriptorBytes: constants.descriptorBytes,
       followers: this.followers,
       lastSequence: native.lastSequence,
+      truncations: native.truncations,
       closed: () => this.closing !== undefined,
       assertOpen: () => {
         this.assertOpen();
@@ -123,33 +140,42 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    * Opens the log in `directory`, which is made if need be, and recovers it. What recovery keeps is durable when this
    * resolves; {@link WalManager.recovery} tells what it found.
    *
+   * With `enabled: false` it is a {@link NullWal}, which stores nothing.
+   *
    * @throws `TypeError` or `RangeError` (as a rejection) for options that cannot be; {@link WalError} `WAL_LOCKED`,
    * `WAL_NOT_FOUND`, `WAL_CORRUPT`, `WAL_UNSUPPORTED_VERSION`, `WAL_SEGMENT_SIZE_MISMATCH`, `WAL_DISK_FULL`, `WAL_IO`,
    * `WAL_NATIVE_LOAD`.
    */
-  static async open<T = Buffer>(directory: string, options: WalOptions<T> = {}): Promise<WalManager<T>> {
+  static open<T = Buffer>(directory: string, options?: WalOptions<T>): Promise<WalManager<T>>;
+  static open<T = Buffer>(directory: string, options: SwitchableWalOptions<T>): Promise<Wal<T>>;
+  static async open<T = Buffer>(directory: string, options: SwitchableWalOptions<T> = {}): Promise<Wal<T>> {
     checkDirectory(directory);
+    checkWalOptions(options);
+    if (options.enabled === false) return new NullWal<T>(options);
     const addon = loadNative();
-    const resolved = resolveOptions(options, addon.constants);
+    const resolved = resolveOptions<T>({ ...options, enabled: true }, addon.constants);
     const path = resolve(directory);
     const diagnostics = new Diagnostics(path);
     const opened: { wal?: WalManager<T> } = {}; // what is called below can be called before there is one
+    let noRoom: WalError | undefined;
     const native = await settle(
       addon.open(
         path,
         resolved.native,
-        (durable, failure) => {
+        (durable, failure, last, dropped) => {
           const error = failure === null ? undefined : fromNative(failure);
           opened.wal?.onProgress(durable, error);
+          if (last !== undefined && dropped !== undefined) opened.wal?.durability.settleDropped(last, dropped);
           if (error !== undefined) diagnostics.poisoned(error);
         },
         () => opened.wal?.followers.wake(),
         (failure) => {
-          diagnostics.room(failure === null ? undefined : fromNative(failure));
+          noRoom = failure === null ? undefined : fromNative(failure);
+          diagnostics.room(noRoom);
         },
       ),
     );
-    opened.wal = new WalManager<T>(native, addon.constants, resolved);
+    opened.wal = new WalManager<T>(native, addon.constants, resolved, path, () => noRoom);
     return opened.wal;
   }
 
@@ -195,7 +221,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   appendBatch(records: readonly RecordInput<T>[] | PackedRecords): number {
     this.assertWritable();
     if (isPacked(records)) return this.insist(() => this.appendPacked(records));
-    if (this.codec === undefined) {
+    if (this.codec === undefined && this.compressor === undefined) {
       const packed = this.packer.pack(records);
       const first = packed === undefined ? 0 : this.native.appendPacked(packed.buffer, packed.offsets, 0);
       if (first > 0) return first;
@@ -246,22 +272,39 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       const policy = this.policyOf(options.sync);
       if (isPacked(records)) {
         checkPackedTypes(records);
+        checkKind(records.kind ?? 0);
         let packed = records;
+        const compressed = this.compressor?.ofPacked(this.native, packed);
         const keep = (): void => {
-          packed = copyOfPacked(packed);
+          if (compressed === undefined) packed = copyOfPacked(packed);
         };
-        const append = (): number => this.appendPacked(packed);
+        const append = (): number =>
+          compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
         return this.settleWrite(this.writes.add(append, keep), packed.offsets.length - 1, policy);
       }
-      let batch = toBatch(records, this.codec);
-      const keep = (): void => {
-        batch = copyOfBatch(batch);
-      };
-      const append = (): number => this.appendArray(batch);
-      return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
+      return this.writeArray(toBatch(records, this.codec), policy);
     } catch (error) {
       return rejection(error);
     }
+  }
+
+  /**
+   * Begins a transaction: records that are collected and then go into the log as one, or not at all. Any number can be
+   * open at once; one that is never committed leaves nothing behind.
+   *
+   * @throws {@link WalError} `WAL_CLOSED`, `WAL_READ_ONLY`.
+   */
+  transaction(): Transaction<T> {
+    this.assertWritable();
+    return new Transaction<T>({
+      codec: this.codec,
+      constants: this.constants,
+      maxFrameBytes: this.native.maxFrameSize,
+      assertWritable: () => {
+        this.assertWritable();
+      },
+      commit: async (batch, sync) => this.writeArray(batch, this.policyOf(sync)),
+    });
   }
 
   /**
@@ -338,11 +381,42 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     return makeReadStream(new RecordRange(this.source, resolveRead(options, this.constants.maxKeyBytes)));
   }
 
+  /**
+   * Hands the records of the log to `handler`, in order; the end is the last record that is there when it starts. What the
+   * handler returns is awaited before the next record of the same key. Memory is bounded, whatever the size of the log: at
+   * most some thousand records, or 16 MiB of them, are ahead of the oldest that is not done.
+   *
+   * ```ts
+   * await wal.replay(wal.checkpoints().at(-1), (record) => store.apply(record), { concurrency: 8 });
+   * ```
+   *
+   * @param from - a checkpoint: begins behind it. A sequence number: begins with it. `undefined`: with the first record that
+   * is kept.
+   * @param handler - must not wait for `close`, which waits for the replay.
+   * @throws `TypeError`, `RangeError`; {@link ReplayError} (all as rejections), which has {@link ReplayError.resumeFrom}, and
+   * one of the codes `WAL_REPLAY` (the handler failed: `sequence` says on which record), `WAL_ABORTED`, `WAL_CLOSED`,
+   * `WAL_TRUNCATED`, `WAL_TRANSACTION_TOO_LARGE`, `WAL_CORRUPT`, `WAL_IO`.
+   */
+  async replay(
+    from: ReplayFrom,
+    handler: (record: WalRecord<T>) => unknown,
+    options: ReplayOptions = {},
+  ): Promise<ReplayResult> {
+    this.assertOpen();
+    const source = {
+      ...this.source,
+      maxKeyBytes: this.constants.maxKeyBytes,
+      firstSequence: () => this.native.firstSequence(),
+      segments: () => this.native.segments().map(toSegmentInfo),
+    };
+    return this.track(runReplay(source, from, handler, options));
+  }
+
   /** The record with this sequence number; `undefined` when there is none (not yet, or no more). */
   get(sequence: number): WalRecord<T> | undefined {
     checkSequence('sequence', sequence);
     this.assertOpen();
-    this.finder ??= new RecordFinder(this.native, this.codec, this.constants.descriptorBytes);
+    this.finder ??= new RecordFinder(this.native, this.source);
     return this.finder.find(sequence);
   }
 
@@ -390,6 +464,46 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     await this.track(settle(this.native.truncateBefore(sequence)));
   }
 
+  /**
+   * Drops every record behind `sequence`, durably; 0 drops all of them. When it resolves the log ends there, `durableSequence` too, and
+   * the numbers behind it are handed out again: nothing else ever does that. After a crash the log has its old end or
+   * the new one. Checkpoints of dropped records are removed. A `read` that would go on behind `sequence`, in any process,
+   * fails there with `WAL_TRUNCATED`; so does a live one that waits. Appends of other threads wait meanwhile.
+   *
+   * @throws {@link WalError} `WAL_INSIDE_BATCH` for a record in the middle of a batch (`firstSequence` and `lastSequence` are
+   * its range), `WAL_TRUNCATED` when `sequence` lies before what is kept, `WAL_BACKPRESSURE` when an append does not come to
+   * its end, `WAL_DISK_FULL`, `WAL_IO`, `WAL_CLOSED`, `WAL_READ_ONLY`: nothing was dropped. `WAL_POISONED`: open the log
+   * again, which finishes it (as rejections).
+   */
+  async truncateAfter(sequence: number): Promise<void> {
+    checkInteger('sequence', sequence, 0, Number.MAX_SAFE_INTEGER);
+    this.assertWritable();
+    await this.track(settle(this.native.truncateAfter(sequence)));
+  }
+
+  /**
+   * Says durably that the application has everything up to a record elsewhere, so that `replay` can begin behind it and
+   * `cleanup` may delete what comes before. Everything up to that record is durable first. The newest two checkpoints are
+   * kept.
+   *
+   * @throws `TypeError`, `RangeError` (also for a record that is not there yet); {@link WalError} `WAL_TRUNCATED` for one that
+   * is gone, `WAL_DISK_FULL`, `WAL_POISONED`, `WAL_CLOSED`, `WAL_READ_ONLY`, `WAL_IO` (as rejections). There is no new
+   * checkpoint then, or a whole one.
+   */
+  async createCheckpoint(options: CheckpointOptions = {}): Promise<Checkpoint> {
+    this.assertWritable();
+    return this.track(createCheckpoint(this.native, this.constants, options));
+  }
+
+  /**
+   * The checkpoints, by sequence number: the last one is the newest. Damaged ones are not among them; they are in
+   * {@link WalManager.recovery}.
+   */
+  checkpoints(): Checkpoint[] {
+    this.assertOpen();
+    return listCheckpoints(this.native);
+  }
+
   /** Sequence number of the first record that is kept; `lastSequence` + 1 when none is. */
   get firstSequence(): number {
     this.assertOpen();
@@ -412,6 +526,34 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   stats(): WalStats {
     this.assertOpen();
     return toStats(this.native.stats(), this.writes);
+  }
+
+  /**
+   * How the log is: whether it is poisoned, has room and its lock, how far it is durable, how long a sync takes now (it
+   * does one), whether the newest record can be read, and what opening found. For monitoring; it may take seconds when
+   * the disk does.
+   *
+   * @throws {@link WalError} `WAL_CLOSED` (as a rejection). What is wrong with the log is in the report.
+   */
+  async health(): Promise<HealthReport> {
+    this.assertOpen();
+    const { native, directory, segmentSize, recovery, readOnly, noRoom } = this;
+    const report = checkHealth({
+      directory,
+      readOnly,
+      segmentSize,
+      recovery,
+      noRoom,
+      poisoned: () => this.durability.failed,
+      writesWait: () => !this.writes.isEmpty,
+      stats: () => toStats(native.stats(), this.writes),
+      sync: () => this.sync(),
+      readNewest: () => {
+        const last = native.lastSequence();
+        if (last >= native.firstSequence()) this.get(last);
+      },
+    });
+    return this.track(report);
   }
 
   /**
@@ -499,17 +641,44 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     return this.durability.wait(appended + count - 1, policy === 'immediate', appended);
   }
 
+  private writeArray(records: Batch, policy: SyncPolicy): Promise<number> {
+    let batch = records;
+    const compressed = this.compressor?.ofBatch(this.native, batch);
+    const keep = (): void => {
+      if (compressed === undefined) batch = copyOfBatch(batch);
+    };
+    const append = (): number =>
+      compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
+    return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
+  }
+
+  private appendCompressed(append: () => number): number {
+    const first = append();
+    if (first > 0) return first;
+    throw fromNative(this.native.lastError());
+  }
+
   private appendArray(batch: Batch): number {
+    const compressed = this.compressor?.ofBatch(this.native, batch);
+    return compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
+  }
+
+  private appendPacked(packed: PackedRecords): number {
+    checkPackedTypes(packed);
+    checkKind(packed.kind ?? 0);
+    const compressed = this.compressor?.ofPacked(this.native, packed);
+    return compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
+  }
+
+  private appendPlainArray(batch: Batch): number {
     const first = this.native.appendBatch(batch.data, batch.kinds, batch.keys);
     if (first > 0) return first;
     checkBatch(batch, this.constants.maxKeyBytes, this.codec !== undefined);
     throw fromNative(this.native.lastError());
   }
 
-  private appendPacked(packed: PackedRecords): number {
+  private appendPlainPacked(packed: PackedRecords): number {
     const { buffer, offsets, kind = 0, key } = packed;
-    checkPackedTypes(packed);
-    checkKind(kind);
     const first = this.native.appendPacked(buffer, offsets, kind, key ?? undefined);
     if (first > 0) return first;
     checkPackedRanges(packed, this.constants.maxKeyBytes);

@@ -56,7 +56,7 @@ const rules = [
     says: 'lib loads the addon in lib/load.ts alone',
     files: /^lib\/(?!load\.ts$)/,
     pattern: moduleImport,
-    forbids: (name) => name === 'node-gyp-build' || name.endsWith('.node'),
+    forbids: (name) => /^(node-gyp-build|bindings)$/.test(name) || name.endsWith('.node'),
     examples: [
       ['lib/wal-manager.ts', "const native = require('../build/Release/segwal.node');"],
       ['lib/cli/main.ts', "import load from 'node-gyp-build';"],

@@ -22,9 +22,10 @@ for (const path of ['README.md', 'LICENSE', ...wanted.map((target) => target.rep
   assert(paths.includes(path), `${path} is missing from the package`);
 }
 
-// Nothing else is: sources, tests, and above all no binding.gyp, which npm would take for an install script.
+// Nothing else is: tests, and above all no binding.gyp, which npm would take for an install script. The C++ sources are
+// there for platforms that have no binary.
 const allowed =
-  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/.+\.(js|mjs|d\.ts|d\.mts)|prebuilds\/[\w+-]+\/[\w.+-]+\.node)$/;
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|dist\/.+\.(js|mjs|d\.ts|d\.mts)|prebuilds\/[\w+-]+\/[\w.+-]+\.node|prebuilds\/SHA256SUMS|native\/sources\.txt|CMakeLists\.txt|native\/(?!testing\/).+(?<!_test)\.(cc|h))$/;
 assert.deepEqual(
   paths.filter((path) => !allowed.test(path)),
   [],

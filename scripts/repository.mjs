@@ -1,6 +1,6 @@
 // What the scripts have in common: where the repository is, which files it has, how a tool is found and run.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -17,6 +17,9 @@ export const files = execFileSync('git', ['ls-files', '--cached', '--others', '-
   .sort();
 
 export const nativeFiles = files.filter((path) => /^native\/.*\.(cc|h)$/.test(path));
+
+/** What every build of the addon defines. Written twice, for gyp and for CMake; check-sources.mjs compares. */
+export const defines = JSON.parse(/"defines": (\["NAPI_VERSION=.*\])/.exec(readFileSync('binding.gyp', 'utf8'))[1]);
 
 /** The first of `names` that is installed and whose `--version` has `version` in it; undefined when there is none. */
 export function findTool(names, version = '') {

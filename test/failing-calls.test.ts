@@ -91,7 +91,9 @@ if (reason !== undefined) {
   });
 }
 
-test('there are no more file descriptors: opening and rotating say so, and go on when there are', async () => {
+// prlimit is a tool, and a system call, of Linux.
+const whereLimited = process.platform === 'linux' ? test : test.skip;
+whereLimited('there are no more file descriptors: opening and rotating say so, and go on when there are', async () => {
   const child = new Subordinate();
   const limit = (files: string): void => {
     const { status, stderr } = spawnSync('prlimit', ['--pid', String(child.child.pid), `--nofile=${files}`], {

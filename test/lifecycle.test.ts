@@ -16,6 +16,7 @@ const uses: [name: string, writes: boolean, use: (wal: WalManager) => unknown][]
   ['append of something wrong', true, (wal) => wal.append(5 as never)],
   ['appendBatch', true, (wal) => wal.appendBatch(inputs('x'))],
   ['appendBatch of a packed batch', true, (wal) => wal.appendBatch(packed([Buffer.from('x')]))],
+  ['transaction', true, (wal) => wal.transaction()],
   ['sync', true, (wal) => wal.sync()],
   ['whenDurable', true, (wal) => wal.whenDurable(1)],
   ['rotate', true, (wal) => wal.rotate()],
@@ -23,6 +24,7 @@ const uses: [name: string, writes: boolean, use: (wal: WalManager) => unknown][]
   ['read', false, (wal) => [...wal.read()]],
   ['asynchronous read', false, (wal) => collect(wal.read())],
   ['readBatches', false, (wal) => collect(wal.readBatches())],
+  ['replay', false, (wal) => wal.replay(1, () => undefined)],
   ['get', false, (wal) => wal.get(1)],
   ['segments', false, (wal) => wal.segments()],
   ['readSegment', false, (wal) => [...wal.readSegment(1)]],
@@ -30,6 +32,7 @@ const uses: [name: string, writes: boolean, use: (wal: WalManager) => unknown][]
   ['lastSequence', false, (wal) => wal.lastSequence],
   ['durableSequence', false, (wal) => wal.durableSequence],
   ['stats', false, (wal) => wal.stats()],
+  ['health', false, (wal) => wal.health()],
   ['verify', false, (wal) => wal.verify()],
 ];
 

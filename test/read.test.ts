@@ -126,6 +126,30 @@ test("a record's own timestamp finds it", async () => {
   expect(sequences(wal.read({ fromTime: timestamp + 0.01 }))).toEqual([]);
 });
 
+test('a range of time is read in every way, whole segments of it passed over', async () => {
+  const wal = await logs.open({ segmentSize: smallSegment });
+  for (let i = 0; i < 12; i++) {
+    appendMany(wal, 40, 1000);
+    if (i % 3 === 2) await wal.rotate();
+    await new Promise((resolve) => setTimeout(resolve, 15));
+  }
+  const all = [...wal.read()];
+  const fromTime = all[130]!.timestamp;
+  const toTime = all[330]!.timestamp;
+  const expected = all
+    .filter(({ timestamp }) => timestamp >= fromTime && timestamp <= toTime)
+    .map((each) => each.sequence);
+  expect(expected.length).toBeGreaterThan(150);
+  expect(expected.length).toBeLessThan(all.length - 100);
+  for (let again = 0; again < 2; again++) {
+    expect(sequences(wal.read({ fromTime, toTime }))).toEqual(expected);
+    expect(sequences(wal.read({ fromTime, toTime, reverse: true })).reverse()).toEqual(expected);
+    expect(sequences((await collect(wal.readBatches({ fromTime, toTime }))).flat())).toEqual(expected);
+    expect(sequences(await collect(wal.createReadStream({ fromTime, toTime })))).toEqual(expected);
+    expect(sequences(wal.read({ fromTime, toTime, limit: 3 }))).toEqual(expected.slice(0, 3));
+  }
+});
+
 test('an iteration ends with what was there when it started', async () => {
   const wal = await logs.open();
   appendMany(wal, 10);

@@ -14,7 +14,7 @@ export const exitCodes = {
 
 export const exitCodeHelp = `Exit status:
   0    done
-  1    the log is damaged, or verify found something wrong
+  1    the log is damaged, or verify or health found something wrong
   2    the command line is wrong
   3    the log could not be opened or used
   4    the input could not be read, or is not what it was said to be

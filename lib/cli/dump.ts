@@ -13,8 +13,8 @@ the last record that is there when the dump starts.
 
   --from <seq>         first sequence number
   --to <seq>           last sequence number
-  --from-time <time>   appended at that time or later (ISO 8601, or ms since 1970)
-  --to-time <time>     appended at that time or earlier
+  --since <time>       appended at that time or later (ISO 8601, or ms since 1970); --from-time is the same
+  --until <time>       appended at that time or earlier; --to-time is the same
   --kind <kind>        only this kind: 0 to 255, insert, update, delete, beginTx, commitTx or abortTx; may be repeated
   --key <text>         only records with exactly this key
   --limit <n>          at most so many
@@ -29,6 +29,8 @@ Examples:
   options: {
     from: { type: 'string' },
     to: { type: 'string' },
+    since: { type: 'string' },
+    until: { type: 'string' },
     'from-time': { type: 'string' },
     'to-time': { type: 'string' },
     kind: { type: 'string', multiple: true },
@@ -53,8 +55,8 @@ function readOptions(args: Arguments): ReadOptions {
   const options: ReadOptions = {
     from: args.integer('from', 1),
     to: args.integer('to', 1),
-    fromTime: args.time('from-time'),
-    toTime: args.time('to-time'),
+    fromTime: args.time('since') ?? args.time('from-time'),
+    toTime: args.time('until') ?? args.time('to-time'),
     limit: args.integer('limit', 0),
     key: args.text('key'),
     reverse: args.flag('reverse'),

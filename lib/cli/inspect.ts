@@ -42,6 +42,11 @@ function inspectLog(directory: string, wal: WalManager) {
     durableSequence: wal.durableSequence,
     firstTimestamp: timed[0]?.firstTimestamp ?? null,
     lastTimestamp: timed.at(-1)?.lastTimestamp ?? null,
+    checkpoints: wal.checkpoints().map(({ sequence, timestamp, data }) => ({
+      sequence,
+      timestamp,
+      dataBytes: data === null ? null : data.length,
+    })),
     recovery: wal.recovery,
     segments,
   };
@@ -57,10 +62,18 @@ function formatOverview(overview: Overview): string {
     ['records', formatRange(overview.firstSequence, overview.lastSequence)],
     ['durable', overview.durableSequence === 0 ? 'none' : `to ${overview.durableSequence}`],
     ['appended', times],
+    ['checkpoint', formatCheckpoint(overview.checkpoints.at(-1))],
     ['state', recovery.clean ? 'closed in order' : 'in use, or not closed in order'],
   ];
   const findings = recovery.findings.length === 0 ? '' : `\nfound:\n${formatFindings(recovery.findings)}`;
   return `${formatTable(facts, ['left', 'left'])}${findings}\n${formatSegments(segments)}`;
+}
+
+function formatCheckpoint(newest: Overview['checkpoints'][number] | undefined): string {
+  if (newest === undefined) return 'none';
+  const { sequence, timestamp, dataBytes } = newest;
+  const data = dataBytes === null ? '' : `, with ${formatBytes(dataBytes)} of data`;
+  return `of record ${sequence}, ${formatTime(timestamp)}${data}`;
 }
 
 function formatSegments(segments: readonly SegmentInfo[]): string {

@@ -4,17 +4,30 @@ import { join } from 'node:path';
 
 import { WalError } from '../errors';
 import { closest } from '../validation';
+import { checkpoint } from './checkpoint';
 import { Arguments, exitCodeHelp, exitCodes, InputError, UsageError } from './command';
 import type { Command } from './command';
 import { dump } from './dump';
+import { health } from './health';
 import { ingest } from './ingest';
 import { inspect } from './inspect';
 import { complain, endQuietlyWithReader, print } from './output';
 import { repair } from './repair';
 import { tail } from './tail';
+import { truncate } from './truncate';
 import { verify } from './verify';
 
-const commands: Readonly<Record<string, Command>> = { ingest, inspect, dump, verify, repair, tail };
+const commands: Readonly<Record<string, Command>> = {
+  ingest,
+  inspect,
+  health,
+  dump,
+  verify,
+  repair,
+  tail,
+  checkpoint,
+  truncate,
+};
 
 const help = `Usage: segwal <command> <dir> [arguments]
 
@@ -27,7 +40,7 @@ ${Object.entries(commands)
   segwal <command> --help   what the command does and takes
   segwal --version          the version of this program
 
-All commands but ingest and repair --apply only read, and work on a log that another process is writing.
+All commands but ingest, checkpoint, truncate and repair --apply only read, and work on a log that another process is writing.
 Errors are one line on standard error: "segwal: CODE: what is wrong".
 
 ${exitCodeHelp}

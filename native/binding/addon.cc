@@ -4,6 +4,7 @@
 #include "binding/convert.h"
 #include "binding/environment.h"
 #include "binding/log_handle.h"
+#include "core/checkpoints.h"
 #include "core/crc32c/crc32c.h"
 #include "core/format.h"
 #include "core/recovery.h"
@@ -51,6 +52,7 @@ Napi::Object Constants(Napi::Env env) {
       {"batchOverhead", kFrameHeaderSize + kBatchHeaderSize},
       {"batchRecordOverhead", kBatchRecordHeaderSize},
       {"descriptorBytes", sizeof(RecordDescriptor)},
+      {"maxCheckpointBytes", kMaxCheckpointData},
   };
   Napi::Object constants = Napi::Object::New(env);
   for (const auto& [name, value] : numbers) constants[name] = ToJs(env, value);

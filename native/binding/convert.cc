@@ -93,11 +93,29 @@ Napi::Object ToJs(Napi::Env env, const LogStats& stats) {
   object["syncP50Ms"] = Napi::Number::New(env, stats.sync_p50_ms);
   object["syncP99Ms"] = Napi::Number::New(env, stats.sync_p99_ms);
   object["syncMaxMs"] = Napi::Number::New(env, stats.sync_max_ms);
+  object["lastSyncTimestamp"] = Napi::Number::New(env, ToMs(stats.last_sync_us));
   object["rotations"] = ToJs(env, stats.rotations);
   object["writerStalls"] = ToJs(env, stats.writer_stalls);
   object["writerStallMs"] = Napi::Number::New(env, stats.writer_stall_ms);
   object["recoveryMs"] = Napi::Number::New(env, stats.recovery_ms);
   return object;
+}
+
+Napi::Object ToJs(Napi::Env env, const Checkpoint& checkpoint) {
+  Napi::Object object = Napi::Object::New(env);
+  object["sequence"] = ToJs(env, checkpoint.sequence);
+  object["timeMs"] = Napi::Number::New(env, ToMs(checkpoint.created_us));
+  object["data"] = checkpoint.has_data
+                       ? Napi::Value(Napi::Buffer<char>::Copy(
+                             env, reinterpret_cast<const char*>(checkpoint.data.data()), checkpoint.data.size()))
+                       : env.Null();
+  return object;
+}
+
+Napi::Array ToJs(Napi::Env env, const std::vector<Checkpoint>& checkpoints) {
+  Napi::Array array = Napi::Array::New(env, checkpoints.size());
+  for (uint32_t i = 0; i < checkpoints.size(); ++i) array[i] = ToJs(env, checkpoints[i]);
+  return array;
 }
 
 uint64_t ToU64(const Napi::Value& value) {

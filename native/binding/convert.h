@@ -18,6 +18,8 @@ Napi::Object ToJs(Napi::Env env, const RecoveryReport& report);
 Napi::Object ToJs(Napi::Env env, const VerifyReport& report);
 Napi::Array ToJs(Napi::Env env, const std::vector<SegmentInfo>& segments);
 Napi::Object ToJs(Napi::Env env, const LogStats& stats);
+Napi::Object ToJs(Napi::Env env, const Checkpoint& checkpoint);
+Napi::Array ToJs(Napi::Env env, const std::vector<Checkpoint>& checkpoints);
 
 // From a number that the facade has checked; Infinity and anything above 2^53 become UINT64_MAX.
 uint64_t ToU64(const Napi::Value& value);

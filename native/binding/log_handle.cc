@@ -18,6 +18,13 @@ napi_value Double(napi_env env, double value) {
   return result;
 }
 
+// A Buffer with a copy of `bytes`.
+napi_value BufferOf(napi_env env, std::span<const std::byte> bytes) {
+  napi_value result = nullptr;
+  napi_create_buffer_copy(env, bytes.size(), bytes.data(), nullptr, &result);
+  return result;
+}
+
 bool IsAbsent(napi_env env, napi_value value) {
   napi_valuetype type = napi_undefined;
   napi_typeof(env, value, &type);
@@ -88,6 +95,10 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"appendString", AppendString},
       {"appendBatch", AppendBatch},
       {"appendPacked", AppendPacked},
+      {"packBatch", PackBatch},
+      {"packPacked", PackPacked},
+      {"compressionPays", CompressionPays},
+      {"appendCompressed", AppendCompressed},
       {"lastError", LastError},
       {"firstSequence", FirstSequence},
       {"lastSequence", LastSequence},
@@ -100,6 +111,10 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"stopFollowing", StopFollowing},
       {"rotate", Rotate},
       {"truncateBefore", TruncateBefore},
+      {"truncateAfter", TruncateAfter},
+      {"truncations", Truncations},
+      {"createCheckpoint", CreateCheckpoint},
+      {"checkpoints", Checkpoints},
       {"segments", Segments},
       {"stats", Stats},
       {"reader", NewReader},
@@ -180,11 +195,9 @@ napi_value LogHandle::Append(napi_env env, napi_callback_info info) {
   return self.Settle(env, self.appender_->Append(record));
 }
 
-namespace {
-
 // The elements of a JavaScript array as views. Strings are gathered in one buffer, which may move while it grows, so
 // views of them are made at the end.
-class BatchArguments {
+class LogHandle::BatchArguments {
  public:
   explicit BatchArguments(napi_env env) : env_(env) {}
 
@@ -211,17 +224,12 @@ class BatchArguments {
   std::vector<std::pair<ByteView*, size_t>> strings_;
 };
 
-}  // namespace
-
-napi_value LogHandle::AppendBatch(napi_env env, napi_callback_info info) {
-  napi_value arguments[3];
-  auto& self = SelfOf<LogHandle>(env, info, arguments);
-  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+// The records that are the arguments of appendBatch and packBatch; false when they are none.
+bool LogHandle::BatchFrom(napi_env env, const napi_value* arguments, BatchArguments& batch,
+                          std::vector<RecordView>* records) {
   uint32_t count = 0;
-  if (napi_get_array_length(env, arguments[0], &count) != napi_ok || count == 0) return Double(env, kBadArgument);
-
-  std::vector<RecordView> records(count);
-  BatchArguments batch(env);
+  if (napi_get_array_length(env, arguments[0], &count) != napi_ok || count == 0) return false;
+  records->resize(count);
   uint8_t* kinds = nullptr;
   size_t kinds_count = 0;
   if (!IsAbsent(env, arguments[1])) {
@@ -238,46 +246,118 @@ napi_value LogHandle::AppendBatch(napi_env env, napi_callback_info info) {
     const uint32_t end = std::min(count, i + kStretch);
     bool good = true;
     for (; i < end && good; ++i) {
+      RecordView& record = (*records)[i];
       napi_value value = nullptr;
-      good = napi_get_element(env, arguments[0], i, &value) == napi_ok && batch.Add(value, &records[i].data);
-      if (i < kinds_count) records[i].kind = kinds[i];
+      good = napi_get_element(env, arguments[0], i, &value) == napi_ok && batch.Add(value, &record.data);
+      if (i < kinds_count) record.kind = kinds[i];
       if (!good || !keyed) continue;
       napi_get_element(env, arguments[2], i, &value);
       if (IsAbsent(env, value)) continue;
-      good = batch.Add(value, &records[i].key.emplace()) && records[i].key->size() <= kMaxKeySize;
+      good = batch.Add(value, &record.key.emplace()) && record.key->size() <= kMaxKeySize;
     }
     napi_close_handle_scope(env, scope);
-    if (!good) return Double(env, kBadArgument);
+    if (!good) return false;
     --i;
   }
   batch.Finish();
+  return true;
+}
+
+napi_value LogHandle::AppendBatch(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  std::vector<RecordView> records;
+  BatchArguments batch(env);
+  if (!BatchFrom(env, arguments, batch, &records)) return Double(env, kBadArgument);
   return self.Settle(env, self.appender_->AppendBatch(records));
+}
+
+// The records that are the arguments of appendPacked and packPacked; false when they are none. `offsets` has to live
+// as long as `packed`.
+bool LogHandle::PackedFrom(napi_env env, const napi_value* arguments, std::vector<uint32_t>* offsets,
+                           PackedRecords* packed) {
+  napi_typedarray_type type = napi_int8_array;
+  size_t count = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, arguments[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_uint32_array || count < 2) {
+    return false;
+  }
+  const std::optional<ByteView> buffer = BytesOf(env, arguments[0], data_scratch_);
+  // A copy: should another thread change a shared array meanwhile, what was checked is what is used.
+  offsets->assign(static_cast<uint32_t*>(data), static_cast<uint32_t*>(data) + count);
+  if (!buffer || !std::ranges::is_sorted(*offsets) || offsets->back() > buffer->size()) return false;
+  packed->buffer = *buffer;
+  packed->offsets = *offsets;
+  uint32_t kind = 0;
+  napi_get_value_uint32(env, arguments[2], &kind);
+  packed->kind = static_cast<uint8_t>(kind);
+  if (!IsAbsent(env, arguments[3])) {
+    packed->key = BytesOf(env, arguments[3], key_scratch_);
+    if (!packed->key || packed->key->size() > kMaxKeySize) return false;
+  }
+  return true;
 }
 
 napi_value LogHandle::AppendPacked(napi_env env, napi_callback_info info) {
   napi_value arguments[4];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
-  napi_typedarray_type type;
-  size_t count = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(env, arguments[1], &type, &count, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_uint32_array || count < 2) {
-    return Double(env, kBadArgument);
-  }
-  const std::optional<ByteView> buffer = BytesOf(env, arguments[0], self.data_scratch_);
-  // A copy: should another thread change a shared array meanwhile, what was checked is what is used.
-  const std::vector<uint32_t> offsets(static_cast<uint32_t*>(data), static_cast<uint32_t*>(data) + count);
-  if (!buffer || !std::ranges::is_sorted(offsets) || offsets.back() > buffer->size()) return Double(env, kBadArgument);
-  PackedRecords packed{.buffer = *buffer, .offsets = offsets};
-  uint32_t kind = 0;
-  napi_get_value_uint32(env, arguments[2], &kind);
-  packed.kind = static_cast<uint8_t>(kind);
-  if (!IsAbsent(env, arguments[3])) {
-    packed.key = BytesOf(env, arguments[3], self.key_scratch_);
-    if (!packed.key || packed.key->size() > kMaxKeySize) return Double(env, kBadArgument);
-  }
+  std::vector<uint32_t> offsets;
+  PackedRecords packed;
+  if (!self.PackedFrom(env, arguments, &offsets, &packed)) return Double(env, kBadArgument);
   return self.Settle(env, self.appender_->AppendPacked(packed));
+}
+
+napi_value LogHandle::PackBatch(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  std::vector<RecordView> records;
+  BatchArguments batch(env);
+  if (!BatchFrom(env, arguments, batch, &records)) return Double(env, kBadArgument);
+  std::vector<std::byte> payload;
+  Status status = segwal::PackBatch(records, self.log_->max_frame_size(), &payload);
+  return status.ok() ? BufferOf(env, payload) : self.Refuse(env, std::move(status));
+}
+
+napi_value LogHandle::PackPacked(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  std::vector<uint32_t> offsets;
+  PackedRecords packed;
+  if (!self.PackedFrom(env, arguments, &offsets, &packed)) return Double(env, kBadArgument);
+  std::vector<std::byte> payload;
+  Status status = segwal::PackBatch(packed, self.log_->max_frame_size(), &payload);
+  return status.ok() ? BufferOf(env, payload) : self.Refuse(env, std::move(status));
+}
+
+napi_value LogHandle::CompressionPays(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const std::optional<ByteView> plain = BytesOf(env, arguments[0], self.data_scratch_);
+  const uint64_t compressed_size = ToU64(Napi::Value(env, arguments[1]));
+  const bool pays = plain && plain->size() >= kBatchHeaderSize &&
+                    segwal::CompressionPays(Load<uint32_t>(plain->data()), plain->size(), compressed_size);
+  return Napi::Boolean::New(env, pays);
+}
+
+napi_value LogHandle::AppendCompressed(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (!self.appender_) return self.Refuse(env, self.WhyNoAppender());
+  uint32_t codec = 0;
+  napi_get_value_uint32(env, arguments[0], &codec);
+  const std::optional<ByteView> plain = BytesOf(env, arguments[1], self.data_scratch_);
+  const std::optional<ByteView> compressed = BytesOf(env, arguments[2], self.key_scratch_);
+  if (!plain || !compressed || plain->size() < kBatchHeaderSize) return Double(env, kBadArgument);
+  const auto count = Load<uint32_t>(plain->data());
+  if (!segwal::CompressionPays(count, plain->size(), compressed->size())) return Double(env, kBadArgument);
+  const auto plain_size = static_cast<uint32_t>(plain->size());
+  return self.Settle(
+      env, self.appender_->AppendCompressed(static_cast<uint8_t>(codec & 7u), count, plain_size, *compressed));
 }
 
 napi_value LogHandle::LastError(napi_env env, napi_callback_info info) {
@@ -385,6 +465,29 @@ void LogHandle::OnRoom(const Status& status) {
     if (!self || (*self)->on_room_.IsEmpty()) return;
     (*self)->on_room_.Call({status.ok() ? env.Null() : Napi::Value(ToJs(env, status))});
   });
+}
+
+void LogHandle::OnTruncated(uint64_t durable_before) {
+  // What was told before says nothing of the numbers that are used again.
+  told_ = 0;
+  environment_->channel().Post([weak = std::weak_ptr(self_), durable_before](Napi::Env env) {
+    if (const auto self = weak.lock()) (*self)->Truncated(env, durable_before);
+  });
+}
+
+// Whoever waits for a record behind the new end waits for one that was durable when it was dropped. Below that the same
+// number may stand for the one or for the other, and the other is on its way.
+void LogHandle::Truncated(Napi::Env env, uint64_t durable_before) {
+  if (on_progress_.IsEmpty() || !share_) return;
+  const uint64_t appended = log_->appended_sequence();
+  on_progress_.Call({ToJs(env, log_->durable_sequence()), env.Null(), ToJs(env, appended), ToJs(env, durable_before)});
+  if (wanted_ <= appended) {
+    if (wanted_ != 0) AwaitDurable(env, wanted_, &Log::RequestDurable);
+    return;
+  }
+  if (wanted_ > durable_before) return;  // somebody is ahead of the log
+  wanted_ = appended;
+  AwaitDurable(env, appended, &Log::RequestDurable);
 }
 
 void LogHandle::PostProgress(const Status& failure) {
@@ -498,6 +601,50 @@ napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
+}
+
+napi_value LogHandle::TruncateAfter(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  return self.Promise(env, [log = self.log_, sequence] { return log->TruncateAfter(sequence); }, nullptr);
+}
+
+napi_value LogHandle::Truncations(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  return Double(env, self.closing_ ? 0 : static_cast<double>(self.log_->truncations()));
+}
+
+napi_value LogHandle::CreateCheckpoint(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  struct Run {
+    std::vector<std::byte> data;  // a copy: the caller may use its memory again
+    bool has_data = false;
+    Checkpoint made;
+  };
+  auto run = std::make_shared<Run>();
+  run->has_data = !IsAbsent(env, arguments[1]);
+  if (run->has_data) {
+    if (const auto bytes = BytesOf(env, arguments[1], self.data_scratch_))
+      run->data.assign(bytes->begin(), bytes->end());
+  }
+  return self.Promise(
+      env,
+      [log = self.log_, sequence, run] {
+        return log->CreateCheckpoint(sequence, run->has_data ? std::optional<ByteView>(run->data) : std::nullopt,
+                                     &run->made);
+      },
+      [run](Napi::Env back) { return ToJs(back, run->made); });
+}
+
+napi_value LogHandle::Checkpoints(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
+  std::vector<Checkpoint> checkpoints;
+  Status status = self.log_->Checkpoints(&checkpoints);
+  return status.ok() ? napi_value(ToJs(env, checkpoints)) : self.Refuse(env, std::move(status));
 }
 
 // The promise, how far it has got, and a way to cut it short: whoever awaits it asks for progress when it wants to.

@@ -47,6 +47,10 @@ class LogHandle final : public FunctionOwner,
   static napi_value AppendString(napi_env env, napi_callback_info info);
   static napi_value AppendBatch(napi_env env, napi_callback_info info);
   static napi_value AppendPacked(napi_env env, napi_callback_info info);
+  static napi_value PackBatch(napi_env env, napi_callback_info info);
+  static napi_value PackPacked(napi_env env, napi_callback_info info);
+  static napi_value CompressionPays(napi_env env, napi_callback_info info);
+  static napi_value AppendCompressed(napi_env env, napi_callback_info info);
   static napi_value LastError(napi_env env, napi_callback_info info);
   static napi_value FirstSequence(napi_env env, napi_callback_info info);
   static napi_value LastSequence(napi_env env, napi_callback_info info);
@@ -59,6 +63,10 @@ class LogHandle final : public FunctionOwner,
   static napi_value StopFollowing(napi_env env, napi_callback_info info);
   static napi_value Rotate(napi_env env, napi_callback_info info);
   static napi_value TruncateBefore(napi_env env, napi_callback_info info);
+  static napi_value TruncateAfter(napi_env env, napi_callback_info info);
+  static napi_value Truncations(napi_env env, napi_callback_info info);
+  static napi_value CreateCheckpoint(napi_env env, napi_callback_info info);
+  static napi_value Checkpoints(napi_env env, napi_callback_info info);
   static napi_value Segments(napi_env env, napi_callback_info info);
   static napi_value Stats(napi_env env, napi_callback_info info);
   static napi_value NewReader(napi_env env, napi_callback_info info);
@@ -66,6 +74,10 @@ class LogHandle final : public FunctionOwner,
   static napi_value Verify(napi_env env, napi_callback_info info);
   static napi_value Close(napi_env env, napi_callback_info info);
 
+  class BatchArguments;
+  static bool BatchFrom(napi_env env, const napi_value* arguments, BatchArguments& batch,
+                        std::vector<RecordView>* records);
+  bool PackedFrom(napi_env env, const napi_value* arguments, std::vector<uint32_t>* offsets, PackedRecords* packed);
   // The sequence, or what went wrong as a negative number.
   napi_value Settle(napi_env env, uint64_t sequence);
   napi_value Refuse(napi_env env, Status status);
@@ -79,6 +91,8 @@ class LogHandle final : public FunctionOwner,
   void OnDurable(uint64_t watermark) override;
   void OnPoisoned(const Status& cause) override;
   void OnRoom(const Status& status) override;
+  void OnTruncated(uint64_t durable_before) override;
+  void Truncated(Napi::Env env, uint64_t durable_before);
   void PostProgress(const Status& failure);
   void Progress(Napi::Env env, const Status& failure);
   void AwaitDurable(Napi::Env env, uint64_t sequence, Status (Log::*ask)(uint64_t));

@@ -1,6 +1,8 @@
 #include "binding/reader_handle.h"
 
+#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "binding/convert.h"
 #include "binding/log_handle.h"
@@ -51,6 +53,7 @@ Napi::Object ReaderHandle::Expose(Napi::Env env, LogHandle* log, std::unique_ptr
   Napi::Object object = Napi::Object::New(env);
   self->AddFunction(env, object, "fill", FillSync, self);
   self->AddFunction(env, object, "fillAsync", FillAsync, self);
+  self->AddFunction(env, object, "expand", Expand, self);
   self->AddFunction(env, object, "extend", Extend, self);
   self->AddFunction(env, object, "close", CloseJs, self);
   self->AddFunction(env, object, "lastError", LastError, self);
@@ -119,6 +122,21 @@ napi_value ReaderHandle::FillAsync(napi_env raw_env, napi_callback_info info) {
         }
       });
   return deferred->Promise();
+}
+
+napi_value ReaderHandle::Expand(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<ReaderHandle>(env, info, arguments);
+  std::vector<RecordDescriptor> records;
+  self.last_error_ = self.reader_->Expand(BytesOfArray(env, arguments[0]), &records);
+  if (!self.last_error_.ok()) return Napi::Number::New(env, -static_cast<double>(self.last_error_.code()));
+  const size_t bytes = records.size() * sizeof(RecordDescriptor);
+  void* data = nullptr;
+  napi_value result = nullptr;
+  if (napi_create_arraybuffer(env, bytes, &data, &result) == napi_ok && bytes != 0) {
+    std::memcpy(data, records.data(), bytes);
+  }
+  return result;
 }
 
 napi_value ReaderHandle::Extend(napi_env env, napi_callback_info info) {

@@ -40,6 +40,7 @@ class ReaderHandle final : public FunctionOwner {
 
   static napi_value FillSync(napi_env env, napi_callback_info info);
   static napi_value FillAsync(napi_env env, napi_callback_info info);
+  static napi_value Expand(napi_env env, napi_callback_info info);
   static napi_value Extend(napi_env env, napi_callback_info info);
   static napi_value CloseJs(napi_env env, napi_callback_info info);
   static napi_value LastError(napi_env env, napi_callback_info info);

@@ -57,7 +57,7 @@ void Allocator::KeepWindow() {
 void Allocator::KeepSpare() {
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
-    if (state_.spare) {
+    if (state_.spare || state_.truncating) {
       state_.spare_wake.wait(lock);
       continue;
     }
@@ -71,6 +71,7 @@ void Allocator::KeepSpare() {
 }
 
 bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
+  if (state_.truncating) return false;
   const std::shared_ptr<Segment> segment = state_.current;
   const uint64_t used = PointerOffset(segment->pointer().load(std::memory_order_relaxed));
   const uint64_t target = std::min(segment->size(), std::max(used + WriterState::kWindow, segment->wanted_end));
@@ -80,9 +81,12 @@ bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
   if (begin >= target || !due) return false;
 
   const uint64_t end = std::min(target, begin + kWindowStep);
+  state_.window_busy = true;
   lock.unlock();
   Status status = segment->PrepareWindow(begin, end);
   lock.lock();
+  state_.window_busy = false;
+  state_.writer_wake.notify_all();
   if (!status.ok()) {
     state_.Fail(Status(ErrorCode::kPoisoned,
                        "segment " + std::to_string(segment->id()) + " cannot be written any more: " + status.message(),
@@ -91,7 +95,7 @@ bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
   }
   segment->window_end = end;
   if (end >= target) segment->low_water_passed = false;
-  state_.PublishLimit(*segment);
+  if (segment == state_.current) state_.PublishLimit(*segment);
   state_.writer_wake.notify_all();
   return true;
 }
@@ -107,10 +111,12 @@ void Allocator::NoteRoom(const Status& status) {
 void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
   const uint64_t id = state_.current->id() + 1;
   const uint64_t size = state_.current->size();
+  state_.spare_busy = true;
   lock.unlock();
   std::shared_ptr<Segment> spare;
   Status status = MakeSegment(state_, log_id_, id, size, &spare);
   lock.lock();
+  state_.spare_busy = false;
   state_.spare = std::move(spare);
   state_.spare_failure = status;
   state_.writer_wake.notify_all();

@@ -129,10 +129,6 @@ uint64_t Appender::Append(const RecordView& record) {
 
 namespace {
 
-uint64_t BatchRecordSize(uint64_t data_size, const std::optional<ByteView>& key) {
-  return kBatchRecordHeaderSize + (key ? key->size() : 0) + data_size;
-}
-
 // Writes the records of a batch behind one another and keeps the checksum going, a few KiB behind the writing: late
 // enough to take long runs, early enough to find the bytes in the first-level cache.
 class BatchWriter {
@@ -140,14 +136,7 @@ class BatchWriter {
   BatchWriter(std::byte* at, uint32_t crc) : at_(at), checked_(at), crc_(crc) {}
 
   void Write(ByteView data, const std::optional<ByteView>& key, uint8_t kind) {
-    const uint64_t key_size = key ? key->size() : 0;
-    const uint64_t flags = key ? kFlagKey : 0;
-    Store(at_, uint64_t{data.size()} | uint64_t{kind} << 32 | flags << 40 | key_size << 48);
-    at_ += kBatchRecordHeaderSize;
-    if (key_size != 0) std::memcpy(at_, key->data(), key_size);
-    at_ += key_size;
-    if (!data.empty()) std::memcpy(at_, data.data(), data.size());
-    at_ += data.size();
+    at_ = StoreBatchRecord(at_, data, key, kind);
     if (static_cast<size_t>(at_ - checked_) >= kRun) Check();
   }
 
@@ -186,34 +175,104 @@ uint64_t Appender::AppendBatchFrame(uint64_t payload_size, uint32_t count, const
   return Finish(frame, writer.Finish());
 }
 
+namespace {
+
+uint64_t PayloadSize(std::span<const RecordView> records) {
+  uint64_t size = kBatchHeaderSize;
+  for (const RecordView& record : records) size += BatchRecordSize(record.data.size(), record.key);
+  return size;
+}
+
+uint64_t PayloadSize(const PackedRecords& records) {
+  return kBatchHeaderSize + (records.offsets.size() - 1) * BatchRecordSize(0, records.key) +
+         (records.offsets.back() - records.offsets.front());
+}
+
+ByteView PackedData(const PackedRecords& records, size_t i) {
+  const uint32_t begin = records.offsets[i];
+  return records.buffer.subspan(begin, records.offsets[i + 1] - begin);
+}
+
+Status TooLarge(uint64_t frame_size, uint64_t max_frame_size) {
+  return Status(ErrorCode::kRecordTooLarge,
+                "a frame of " + std::to_string(frame_size) +
+                    " bytes (headers included) does not fit into a segment; the limit of this log is " +
+                    std::to_string(max_frame_size) + " bytes, its segmentSize less " +
+                    std::to_string(kSegmentHeaderSize));
+}
+
+// Makes room for the payload and writes its count.
+Status BeginPayload(uint64_t size, size_t count, uint64_t max_frame_size, std::vector<std::byte>* payload) {
+  if (kFrameHeaderSize + size > max_frame_size) return TooLarge(kFrameHeaderSize + size, max_frame_size);
+  payload->resize(size);
+  Store(payload->data(), static_cast<uint32_t>(count));
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status PackBatch(std::span<const RecordView> records, uint64_t max_frame_size, std::vector<std::byte>* payload) {
+  SEGWAL_TRY(BeginPayload(PayloadSize(records), records.size(), max_frame_size, payload));
+  std::byte* at = payload->data() + kBatchHeaderSize;
+  for (const RecordView& record : records) at = StoreBatchRecord(at, record.data, record.key, record.kind);
+  return Status::Ok();
+}
+
+Status PackBatch(const PackedRecords& records, uint64_t max_frame_size, std::vector<std::byte>* payload) {
+  const size_t count = records.offsets.size() - 1;
+  SEGWAL_TRY(BeginPayload(PayloadSize(records), count, max_frame_size, payload));
+  std::byte* at = payload->data() + kBatchHeaderSize;
+  for (size_t i = 0; i < count; ++i) at = StoreBatchRecord(at, PackedData(records, i), records.key, records.kind);
+  return Status::Ok();
+}
+
+bool CompressionPays(uint32_t count, uint64_t plain_size, uint64_t compressed_size) {
+  // By at least a sixteenth: whoever reads has to decompress.
+  return compressed_size != 0 && CompressedPayloadSize(count, compressed_size) + plain_size / 16 < plain_size;
+}
+
+uint64_t Appender::AppendCompressed(uint8_t codec, uint32_t count, uint32_t plain_size, ByteView compressed) {
+  const uint64_t payload_size = CompressedPayloadSize(count, compressed.size());
+  const uint64_t length = kFrameHeaderSize + payload_size;
+  Claim claim;
+  if (!ClaimPlace(length, count, &claim)) return 0;
+  const OpenFrame frame = Begin(claim, length, 0, static_cast<uint8_t>(kFlagBatch | codec << kCodecShift));
+  std::byte* at = frame.at + kFrameHeaderSize;
+  const std::byte* end = at + payload_size;
+  const std::array<uint32_t, 3> sizes = {count, plain_size, static_cast<uint32_t>(compressed.size())};
+  static_assert(sizeof sizes == kCompressedHeaderSize);
+  std::memcpy(at, sizes.data(), sizeof sizes);
+  uint32_t crc = Crc32cFrame(segment_->salt_checksum(), static_cast<uint32_t>(length), frame.word1, frame.word2,
+                             sizes.data(), sizeof sizes);
+  at += kCompressedHeaderSize;
+  crc = CopyAndCrc32c(crc, at, compressed.data(), compressed.size());
+  at += compressed.size();
+  static constexpr std::array<std::byte, 4096> kZeros{};
+  while (at != end) {
+    const size_t size = std::min(kZeros.size(), static_cast<size_t>(end - at));
+    crc = CopyAndCrc32c(crc, at, kZeros.data(), size);
+    at += size;
+  }
+  return Finish(frame, crc);
+}
+
 uint64_t Appender::AppendBatch(std::span<const RecordView> records) {
-  uint64_t payload_size = kBatchHeaderSize;
-  for (const RecordView& record : records) payload_size += BatchRecordSize(record.data.size(), record.key);
-  return AppendBatchFrame(payload_size, static_cast<uint32_t>(records.size()), [records](BatchWriter& writer) {
+  return AppendBatchFrame(PayloadSize(records), static_cast<uint32_t>(records.size()), [records](BatchWriter& writer) {
     for (const RecordView& record : records) writer.Write(record.data, record.key, record.kind);
   });
 }
 
 uint64_t Appender::AppendPacked(const PackedRecords& records) {
   const size_t count = records.offsets.size() - 1;
-  const uint64_t payload_size =
-      kBatchHeaderSize + count * BatchRecordSize(0, records.key) + (records.offsets.back() - records.offsets.front());
-  return AppendBatchFrame(payload_size, static_cast<uint32_t>(count), [&records, count](BatchWriter& writer) {
-    for (size_t i = 0; i < count; ++i) {
-      const uint32_t begin = records.offsets[i];
-      writer.Write(records.buffer.subspan(begin, records.offsets[i + 1] - begin), records.key, records.kind);
-    }
+  return AppendBatchFrame(PayloadSize(records), static_cast<uint32_t>(count), [&records, count](BatchWriter& writer) {
+    for (size_t i = 0; i < count; ++i) writer.Write(PackedData(records, i), records.key, records.kind);
   });
 }
 
 bool Appender::ClaimSlowly(uint64_t frame_size, uint32_t count, Claim* claim) {
   const uint64_t padded = AlignUp(frame_size, kFrameAlignment);
   if (frame_size > state_.max_frame_size) {
-    failure_ = Status(ErrorCode::kRecordTooLarge,
-                      "a frame of " + std::to_string(frame_size) +
-                          " bytes (headers included) does not fit into a segment; the limit of this log is " +
-                          std::to_string(state_.max_frame_size) + " bytes, its segmentSize less " +
-                          std::to_string(kSegmentHeaderSize));
+    failure_ = TooLarge(frame_size, state_.max_frame_size);
     return false;
   }
   uint64_t limit = 0;
@@ -228,14 +287,15 @@ Status Appender::Attend(uint64_t padded, uint64_t* limit) {
   std::unique_lock lock(state_.mutex);
   state_.CheckMemory();
   if (!state_.fatal.ok()) return state_.fatal;
-  segment_ = state_.current;
-  uint64_t end = PointerOffset(segment_->pointer().load(std::memory_order_relaxed)) + padded;
-  while (end > segment_->size()) {
-    const std::shared_ptr<Segment> full = segment_;
-    SEGWAL_TRY(WaitForSpare(lock, full.get()));
-    if (state_.current == full) RotateLocked(state_);
+  uint64_t end = 0;
+  while (true) {
+    SEGWAL_TRY(WaitForTruncation(lock));
     segment_ = state_.current;
     end = PointerOffset(segment_->pointer().load(std::memory_order_relaxed)) + padded;
+    if (end <= segment_->size()) break;
+    const std::shared_ptr<Segment> full = segment_;
+    SEGWAL_TRY(WaitForSpare(lock, full.get()));
+    if (state_.current == full && !state_.truncating) RotateLocked(state_);
   }
   Segment& segment = *segment_;
   SEGWAL_TRY(CheckDirty(end, padded));
@@ -288,6 +348,16 @@ Status WaitedTooLong(const char* what, std::chrono::milliseconds limit) {
 }
 
 }  // namespace
+
+Status Appender::WaitForTruncation(std::unique_lock<std::mutex>& lock) {
+  if (!state_.truncating) return Status::Ok();
+  const auto wait_limit = patient_ ? kWaitLimit : std::chrono::milliseconds(0);
+  const StallTimer timer(state_);
+  const auto settled = [&] { return !state_.truncating || !state_.fatal.ok(); };
+  if (!state_.writer_wake.wait_for(lock, wait_limit, settled))
+    return WaitedTooLong("the new end of the log", wait_limit);
+  return state_.fatal;
+}
 
 Status Appender::WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full) {
   const auto settled = [&] {
@@ -343,6 +413,8 @@ void RotateLocked(WriterState& state) {
   state.PublishLimit(*fresh);
   full->next = fresh;
   state.current = fresh;
+  // For good. Should the log be truncated back to it, another object takes it up, and who still has this one looks.
+  full->SetLimit(Segment::kAttentionLimit);
   state.catalog.AddLive(fresh);
   state.rotations.fetch_add(1, std::memory_order_relaxed);
   state.spare_wake.notify_one();   // for the next spare

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "core/types.h"
 #include "core/writer_state.h"
@@ -16,6 +17,13 @@ struct PackedRecords {
   std::optional<ByteView> key;
   uint8_t kind = 0;
 };
+
+// The payload of a batch, for a codec to compress. Fails with kRecordTooLarge when its frame would be larger than
+// `max_frame_size` without compression: whether a batch can be appended must not depend on what is in it.
+Status PackBatch(std::span<const RecordView> records, uint64_t max_frame_size, std::vector<std::byte>* payload);
+Status PackBatch(const PackedRecords& records, uint64_t max_frame_size, std::vector<std::byte>* payload);
+// Whether the compressed form takes less room.
+bool CompressionPays(uint32_t count, uint64_t plain_size, uint64_t compressed_size);
 
 // Threads: one Appender belongs to one thread. It holds on to the segment that it last wrote, which keeps that mapped:
 // no other thread can pull the memory away under an append.
@@ -34,6 +42,9 @@ class Appender {
   // One frame, there whole or not at all. The sequence of the first record. Not empty.
   uint64_t AppendBatch(std::span<const RecordView> records);
   uint64_t AppendPacked(const PackedRecords& records);
+  // The same of a payload that a codec has compressed: `compressed` is all of what PackBatch made, `count` records in
+  // `plain_size` bytes. CompressionPays must hold.
+  uint64_t AppendCompressed(uint8_t codec, uint32_t count, uint32_t plain_size, ByteView compressed);
 
   const Status& failure() const { return failure_; }
 
@@ -44,6 +55,7 @@ class Appender {
   // One round of whatever the limit asked for; afterwards the claim is worth another try, up to `limit`.
   Status Attend(uint64_t padded, uint64_t* limit);
   Status CheckDirty(uint64_t end, uint64_t padded);
+  Status WaitForTruncation(std::unique_lock<std::mutex>& lock);
   Status WaitForSpare(std::unique_lock<std::mutex>& lock, const Segment* full);
   Status WaitForWindow(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t end);
   // What is left to do when the limit called for attention during the append; `sequence`, or 0 when it went nowhere.

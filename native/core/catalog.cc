@@ -16,7 +16,7 @@ SegmentIndex::Position SegmentIndex::Seek(const std::byte* data, uint64_t end, u
   while (walked_.index <= index) {
     Frame frame;
     if (PeekFrame(data, walked_.offset, end, &frame) != FrameState::kValid || frame.count == 0) break;
-    if (walked_.offset - positions_.back().offset >= kStretch) positions_.push_back(walked_);
+    if (walked_.offset - positions_.back().offset >= kIndexStretch) positions_.push_back(walked_);
     walked_.offset += frame.padded_length();
     walked_.index += frame.count;
   }
@@ -69,6 +69,48 @@ void Catalog::RemoveBefore(uint64_t id) {
   const std::lock_guard lock(mutex_);
   while (!slots_.empty() && slots_.front().entry.id() < id) slots_.pop_front();
   std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id < id; });
+}
+
+void Catalog::CutAfter(uint64_t sequence, uint64_t id, const Seal& seal) {
+  NoteCut(sequence);
+  std::deque<Slot> let_go;  // destroyed outside the lock
+  const std::lock_guard lock(mutex_);
+  while (!slots_.empty() && slots_.back().entry.id() > id) {
+    let_go.push_back(std::move(slots_.back()));
+    slots_.pop_back();
+  }
+  if (const auto slot = SlotOf(id); slot != slots_.end()) {
+    if (!slot->entry.live) slot->entry.seal = seal;
+    slot->index = std::make_shared<SegmentIndex>();
+    slot->times = std::make_shared<TimeIndex>();
+    slot->view.reset();
+  }
+  std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id >= id; });
+}
+
+void Catalog::Revive(uint64_t id, std::shared_ptr<Segment> segment) {
+  const std::lock_guard lock(mutex_);
+  const auto slot = SlotOf(id);
+  if (slot == slots_.end()) return;
+  slot->entry.seal.reset();
+  slot->entry.live = std::move(segment);
+  slot->view.reset();
+  std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id == id; });
+}
+
+void Catalog::NoteCut(uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  cuts_.push_back(sequence);
+  // Seq_cst, and a fence: what is stored to the segment afterwards is seen by nobody who does not see this then.
+  cuts_count_.store(cuts_.size(), std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+uint64_t Catalog::LowestCutSince(uint64_t cuts) const {
+  const std::lock_guard lock(mutex_);
+  uint64_t lowest = UINT64_MAX;
+  for (size_t i = cuts; i < cuts_.size(); ++i) lowest = std::min(lowest, cuts_[i]);
+  return lowest;
 }
 
 void Catalog::Clear() {
@@ -131,6 +173,27 @@ std::optional<Catalog::Entry> Catalog::FindSequence(uint64_t sequence) const {
   return after == slots_.begin() ? std::nullopt : std::optional(std::prev(after)->entry);
 }
 
+uint64_t Catalog::NextInTime(uint64_t sequence, TimeRange range, bool reverse) const {
+  const auto base_of = [](const Slot& slot) { return slot.entry.base_sequence(); };
+  const auto left_out = [range](const Slot& slot) {
+    const std::optional<Seal>& seal = slot.entry.seal;
+    return seal && !range.Meets(seal->earliest_us, seal->latest_us);
+  };
+  const std::lock_guard lock(mutex_);
+  auto behind = std::ranges::upper_bound(slots_, sequence, {}, base_of);
+  if (behind == slots_.begin()) return sequence;
+  for (auto slot = std::prev(behind); left_out(*slot);) {
+    if (reverse) {
+      sequence = slot->entry.base_sequence() - 1;
+      if (slot-- == slots_.begin()) break;
+    } else {
+      sequence = std::max(sequence, slot->entry.seal->last_sequence + 1);
+      if (++slot == slots_.end()) break;
+    }
+  }
+  return sequence;
+}
+
 uint64_t Catalog::LastSequenceOf(uint64_t id) const {
   const std::lock_guard lock(mutex_);
   const auto slot = SlotOf(id);
@@ -151,6 +214,7 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
     view->reset();
     made->identity = slot->entry.identity;
     made->index = slot->index;
+    made->times = slot->times;
     made->end = slot->entry.seal ? slot->entry.seal->end_offset : made->identity.segment_size;
     if (slot->entry.live) {
       made->data = slot->entry.live->data();
@@ -172,7 +236,8 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
   *view = std::shared_ptr<const SegmentView>(std::move(made));
 
   const std::lock_guard lock(mutex_);
-  if (const auto slot = SlotOf(id); slot != slots_.end()) {
+  // Unless the segment was cut short meanwhile: who comes later gets a view of what is left.
+  if (const auto slot = SlotOf(id); slot != slots_.end() && slot->index == (*view)->index) {
     slot->view = *view;
     recent_.push_front(*view);
     if (recent_.size() > kRecentViews) recent_.pop_back();

@@ -1,7 +1,9 @@
 // Catalog: which segments the log has, what is known of each, and how a reader gets at their bytes.
 #pragma once
 
+#include <atomic>
 #include <deque>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -11,6 +13,7 @@
 #include "core/directory.h"
 #include "core/reclaimer.h"
 #include "core/segment.h"
+#include "core/time_index.h"
 
 namespace segwal {
 
@@ -18,17 +21,12 @@ namespace segwal {
 // Built while somebody walks, kept with the catalog. Threads: any; it locks itself.
 class SegmentIndex {
  public:
-  struct Position {
-    uint64_t offset = kSegmentHeaderSize;
-    uint32_t index = 0;
-  };
+  using Position = FramePosition;
   // The last noted frame whose index is at or below `index`. Walks on over `data` as far as it must and can; only
   // frames up to `index` are looked at, which must be committed.
   Position Seek(const std::byte* data, uint64_t end, uint32_t index);
 
  private:
-  static constexpr uint64_t kStretch = uint64_t{64} << 10;
-
   std::mutex mutex_;
   std::vector<Position> positions_{Position{}};
   Position walked_;  // everything before it has been looked at
@@ -41,6 +39,7 @@ struct SegmentView {
   SegmentIdentity identity;
   uint32_t salt_checksum = 0;
   std::shared_ptr<SegmentIndex> index;
+  std::shared_ptr<TimeIndex> times;
   std::shared_ptr<const MappingFailure> failure;  // of the mapping; asked after the bytes were used
   std::shared_ptr<const void> owner;              // whatever keeps `data` mapped
 };
@@ -69,6 +68,23 @@ class Catalog {
   void RemoveBefore(uint64_t id);
   void Clear();
 
+  // The log ends with record `sequence` from now on, in segment `id`, of which `seal` says the rest. Forgets the later
+  // ones.
+  void CutAfter(uint64_t sequence, uint64_t id, const Seal& seal);
+  // A segment that was sealed is appended to again.
+  void Revive(uint64_t id, std::shared_ptr<Segment> segment);
+  // The end of the log was taken away somewhere at or behind record `sequence`, by another process.
+  void NoteCut(uint64_t sequence);
+  // How often that has happened, and the lowest record that it left since there were `cuts` of them.
+  uint64_t cuts() const { return cuts_count_.load(std::memory_order_acquire); }
+  uint64_t LowestCutSince(uint64_t cuts) const;
+  // What a reader calls when it has reason to think that another process has changed the log. Before any reader is
+  // made.
+  void SetLook(std::function<void()> look) { look_ = std::move(look); }
+  void Look() const {
+    if (look_) look_();
+  }
+
   std::vector<Entry> Entries() const;
   size_t size() const;
 
@@ -85,6 +101,8 @@ class Catalog {
   std::optional<Entry> Find(uint64_t id) const;
   // The entry that holds `sequence`, when the log has it or will have it next.
   std::optional<Entry> FindSequence(uint64_t sequence) const;
+  // `sequence`, or the next one (in reverse: the one before) whose segment may hold a time of `range`, going by seals.
+  uint64_t NextInTime(uint64_t sequence, TimeRange range, bool reverse) const;
   // The last sequence that belongs to entry `id`, going by its seal or its successor; UINT64_MAX for the last entry.
   uint64_t LastSequenceOf(uint64_t id) const;
 
@@ -95,6 +113,7 @@ class Catalog {
   struct Slot {
     Entry entry;
     std::shared_ptr<SegmentIndex> index = std::make_shared<SegmentIndex>();
+    std::shared_ptr<TimeIndex> times = std::make_shared<TimeIndex>();
     std::weak_ptr<const SegmentView> view;
   };
   static constexpr size_t kRecentViews = 4;
@@ -106,7 +125,11 @@ class Catalog {
   const LogDirectory directory_;
   const std::shared_ptr<Reclaimer> reclaimer_;
 
+  std::function<void()> look_;
+
   mutable std::mutex mutex_;
+  std::vector<uint64_t> cuts_;  // the record that each left as the last
+  std::atomic<uint64_t> cuts_count_{0};
   std::deque<Slot> slots_;                                // by id, without gaps
   std::list<std::shared_ptr<const SegmentView>> recent_;  // kept mapped for the next reader
 };

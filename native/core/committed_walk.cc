@@ -6,6 +6,7 @@ namespace segwal {
 
 CommittedWalk::Position CommittedWalk::Advance() {
   const std::lock_guard lock(mutex_);
+  if (held_) return at_;
   do {
     const Segment& segment = *at_.segment;
     const Position before = at_;
@@ -27,6 +28,18 @@ CommittedWalk::Position CommittedWalk::Advance() {
     }
   } while (StepToNextSegment());
   return at_;
+}
+
+void CommittedWalk::Hold(const Position& end) {
+  const std::lock_guard lock(mutex_);
+  at_ = end;
+  held_ = true;
+}
+
+void CommittedWalk::Resume(Position begin) {
+  const std::lock_guard lock(mutex_);
+  at_ = std::move(begin);
+  held_ = false;
 }
 
 bool CommittedWalk::StepToNextSegment() {

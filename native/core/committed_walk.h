@@ -30,12 +30,18 @@ class CommittedWalk {
   // that the walk has left behind is filled in.
   Position Advance();
 
+  // The log ends at `end` from now on, which lies before where the walk was. It stays there until Resume, from where it
+  // goes on.
+  void Hold(const Position& end);
+  void Resume(Position begin);
+
  private:
   bool StepToNextSegment();
 
   WriterState& state_;
   std::mutex mutex_;
   Position at_;
+  bool held_ = false;
 };
 
 }  // namespace segwal

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <set>
 
+#include "core/checkpoints.h"
 #include "testing/assertions.h"
 #include "testing/damaged_log.h"
 #include "testing/files.h"
@@ -163,6 +164,16 @@ std::vector<Row> DamagesOfFile(const std::string& what, const std::string& file,
     rows.push_back({what, "extended", resize(1024)});
     return rows;
   }
+  if (file == DamagedLog::CheckpointFile()) {
+    rows.push_back({what, "truncated", resize(kCheckpointHeaderSize / 2)});
+    rows.push_back({what, "truncated in its data", resize(kCheckpointHeaderSize + 1)});
+    rows.push_back({what, "extended", resize(kCheckpointHeaderSize + 100)});
+    rows.push_back({what, "renamed to " + copied, [=](Files& files) {
+                      files["checkpoints/" + copied] = files.at(file);
+                      return files.erase(file) == 1;
+                    }});
+    return rows;
+  }
   rows.push_back({what, "all zero", [=](Files& files) {
                     std::ranges::fill(files.at(file), std::byte{0});
                     return true;
@@ -216,10 +227,19 @@ std::vector<Row> AllRows(const DamagedLog& log) {
   for (const auto& [name, place] : fields) {
     add(DamagesOf({std::string("wal.meta, ") + name, meta, place.first, place.second, UINT64_MAX}, log.older()));
   }
+  const std::string checkpoint = DamagedLog::CheckpointFile();
+  add(DamagesOfFile("checkpoint", checkpoint, "checkpoint-10.meta", log.older(), log.other()));
+  const std::pair<const char*, std::pair<uint64_t, uint64_t>> parts[] = {
+      {"magic", {0, 8}},    {"version", {8, 4}},      {"flags", {12, 4}}, {"log id", {16, 16}}, {"sequence", {32, 8}},
+      {"created", {40, 8}}, {"data length", {48, 4}}, {"zeros", {52, 8}}, {"crc", {60, 4}},     {"data", {64, 15}}};
+  for (const auto& [name, place] : parts) {
+    add(DamagesOf({std::string("checkpoint, ") + name, checkpoint, place.first, place.second, UINT64_MAX},
+                  log.older()));
+  }
   return rows;
 }
 
-std::string MatrixPath() { return std::string(SEGWAL_SOURCE_DIR) + "/test/damage-matrix.tsv"; }
+std::string MatrixPath() { return SourceDirectory() + "/test/damage-matrix.tsv"; }
 
 TEST(DamageMatrixTest, EveryDamageEndsAsTheTableSays) {
   std::string table =

@@ -8,7 +8,8 @@ namespace {
 
 // wal.meta is one sector:
 //   0 u64 magic   8 u32 version   16 [16] log id   32 u64 segment size   40 u64 created at, µs   48 u64 first segment
-//   56 u64 its base sequence   64 u64 durable sequence   508 u32 CRC32C of bytes 0 … 507
+//   56 u64 its base sequence   64 u64 durable sequence   72 u64 truncations   80 u64 truncated to   88 u64 1 while
+//   truncating   508 u32 CRC32C of bytes 0 … 507
 constexpr uint64_t kMetaMagic = 0x0a1a'4d6c'7767'6573;  // "segwlM", then bytes that a text-mode transfer would mangle
 
 std::array<std::byte, kSectorSize> EncodeMeta(const LogMeta& meta) {
@@ -21,6 +22,9 @@ std::array<std::byte, kSectorSize> EncodeMeta(const LogMeta& meta) {
   Store(sector.data() + 48, meta.first_segment);
   Store(sector.data() + 56, meta.first_sequence);
   Store(sector.data() + 64, meta.durable_sequence);
+  Store(sector.data() + 72, meta.truncations);
+  Store(sector.data() + 80, meta.truncated_to);
+  Store(sector.data() + 88, uint64_t{meta.truncating});
   Store(sector.data() + kSectorChecksumOffset, Crc32c({sector.data(), kSectorChecksumOffset}));
   return sector;
 }
@@ -38,13 +42,18 @@ SectorState DecodeMeta(const std::byte* sector, LogMeta* meta, uint32_t* version
   meta->first_segment = Load<uint64_t>(sector + 48);
   meta->first_sequence = Load<uint64_t>(sector + 56);
   meta->durable_sequence = Load<uint64_t>(sector + 64);
+  meta->truncations = Load<uint64_t>(sector + 72);
+  meta->truncated_to = Load<uint64_t>(sector + 80);
+  meta->truncating = Load<uint64_t>(sector + 88) != 0;
   return SectorState::kValid;
 }
 
 std::string ParentOf(const std::string& path) {
   const size_t slash = path.find_last_of("/\\");
   if (slash == std::string::npos) return ".";
-  return slash == 0 ? path.substr(0, 1) : path.substr(0, slash);
+  // A root keeps its slash: "/", and "C:\\", since "C:" alone is wherever one happens to be on that drive.
+  const bool root = slash == 0 || (slash == 2 && path[1] == ':');
+  return path.substr(0, root ? slash + 1 : slash);
 }
 
 Status TooNew(const std::string& path, uint32_t version) {
@@ -104,7 +113,7 @@ Status LogDirectory::CreateWithParents(const std::string& path) const {
 
 Status LogDirectory::Create() const {
   SEGWAL_TRY(CreateRoot());
-  for (const std::string& path : {MetadataPath(), SegmentsPath(), root_ + "/checkpoints", QuarantinePath()}) {
+  for (const std::string& path : {MetadataPath(), SegmentsPath(), CheckpointsPath(), QuarantinePath()}) {
     SEGWAL_TRY(platform_.CreateDirectory(path));
   }
   SEGWAL_TRY(platform_.SyncDirectory(root_));

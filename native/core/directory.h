@@ -21,6 +21,11 @@ struct LogMeta {
   // The last record at the last orderly close, all durable. Proof that stands outside the segments: without it the loss
   // of the whole last segment would look like a log that ends before it.
   uint64_t durable_sequence = 0;
+  // How often the end of the log was truncated, and to which record the last time. `truncating`: that is still under
+  // way, and whoever opens the log finishes it. It is what decides: once it is durable, the log ends there.
+  uint64_t truncations = 0;
+  uint64_t truncated_to = 0;
+  bool truncating = false;
 };
 
 // The first page of a segment file. Nothing of it is believed that its checksums do not vouch for.
@@ -48,6 +53,7 @@ class LogDirectory {
   std::string SegmentsPath() const { return root_ + "/segments"; }
   std::string StandInPath() const { return MetadataPath() + "/stand-in.tmp"; }  // a segment that is being made
   std::string SegmentPath(uint64_t id) const { return SegmentsPath() + "/" + SegmentName(id); }
+  std::string CheckpointsPath() const { return root_ + "/checkpoints"; }
   std::string QuarantinePath() const { return root_ + "/quarantine"; }
 
   static std::string SegmentName(uint64_t id);  // wal-000001.log; more digits when it takes them

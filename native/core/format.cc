@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 namespace segwal {
 namespace {
@@ -154,6 +155,12 @@ uint64_t LoadOrderlyEnd(const std::byte* header, const SegmentIdentity& identity
   return end != 0 && word == OrderlyEndWord(header, identity, end) ? end * kFrameAlignment : 0;
 }
 
+namespace {
+
+constexpr uint64_t kTruncationsOffset = 96;
+
+}  // namespace
+
 void StoreLive(std::byte* header, const LiveState& live) {
   std::byte* sector = header + kLiveOffset;
   std::copy(live.boot.begin(), live.boot.end(), sector + 64);
@@ -168,6 +175,20 @@ LiveState LoadLive(const std::byte* header) {
   std::copy(sector + 64, sector + 80, live.boot.begin());
   live.pid = Load<uint32_t>(sector + 80);
   return live;
+}
+
+void StoreTruncations(std::byte* header, uint64_t truncations) {
+  AtomicAt<uint64_t>(header + kLiveOffset + kTruncationsOffset).store(truncations, std::memory_order_seq_cst);
+}
+
+uint64_t LoadTruncations(const std::byte* header) {
+  return AtomicAt<uint64_t>(header + kLiveOffset + kTruncationsOffset).load(std::memory_order_seq_cst);
+}
+
+void TakeBackProofs(std::byte* header, const SegmentIdentity& identity, uint64_t last) {
+  std::memset(header + kSealOffset, 0, kSectorSize);
+  StoreOrderlyEnd(header, identity, 0);
+  StoreMark(header, identity, last);
 }
 
 FrameState PeekFrame(const std::byte* segment, uint64_t offset, uint64_t end, Frame* frame) {
@@ -213,7 +234,12 @@ bool FrameShapeHolds(const Frame& frame) {
     return frame.payload_size >= kKeyLengthSize && frame.payload_size >= kKeyLengthSize + Load<uint16_t>(frame.payload);
   }
   if (frame.count == 0) return false;
-  if (frame.codec() != 0) return frame.payload_size > kBatchHeaderSize;
+  if (frame.codec() != 0) {
+    if (frame.payload_size <= kCompressedHeaderSize) return false;
+    const uint64_t size = frame.compressed().size();
+    return size != 0 && frame.payload_size == CompressedPayloadSize(frame.count, size) &&
+           frame.plain_size() >= kBatchHeaderSize + uint64_t{frame.count} * kBatchRecordHeaderSize;
+  }
   uint64_t at = kBatchHeaderSize;
   for (uint32_t i = 0; i < frame.count; ++i) {
     if (frame.payload_size - at < kBatchRecordHeaderSize) return false;
@@ -248,6 +274,17 @@ void StoreFiller(std::byte* segment, uint64_t offset, uint32_t length, uint32_t 
   Store(at + 8, word1);
   Store(at + 16, word2);
   AtomicAt<uint32_t>(at).store(length, std::memory_order_release);
+}
+
+std::byte* StoreBatchRecord(std::byte* at, ByteView data, const std::optional<ByteView>& key, uint8_t kind) {
+  const uint64_t key_size = key ? key->size() : 0;
+  const uint64_t flags = key ? kFlagKey : 0;
+  Store(at, uint64_t{data.size()} | uint64_t{kind} << 32 | flags << 40 | key_size << 48);
+  at += kBatchRecordHeaderSize;
+  if (key_size != 0) std::memcpy(at, key->data(), key_size);
+  at += key_size;
+  if (!data.empty()) std::memcpy(at, data.data(), data.size());
+  return at + data.size();
 }
 
 FrameRecords::FrameRecords(const Frame& frame) : frame_(&frame), at_(frame.batch() ? kBatchHeaderSize : 0) {}

@@ -12,7 +12,7 @@
 //               48 u64 salt   56 u64 segment size   64 u64 created at, µs   508 u32 CRC32C of bytes 0 … 507
 //   seal         0 u64 salt    8 u64 end offset   16 u64 record count   24 u64 last sequence   32 u64 earliest, µs
 //               40 u64 latest, µs   508 u32 CRC32C of bytes 0 … 507
-//   live         0 u64 write pointer (atomic)   64 [16] boot id   80 u32 pid
+//   live         0 u64 write pointer (atomic)   64 [16] boot id   80 u32 pid   96 u64 truncations (atomic)
 //   mark         0 u32 synced (encoded as in a frame)   4 u32 CRC32C over salt and synced
 //               64 u32 end offset / 8 at the last orderly close, 0 while open   68 u32 CRC32C over salt, synced and it
 //
@@ -30,6 +30,7 @@
 //   (4) its CRC is right under this segment's salt: CRC32C over salt, length, and bytes 8 … length - 1.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -66,6 +67,13 @@ inline constexpr uint64_t kKeyLengthSize = 2;
 inline constexpr uint64_t kMaxKeySize = 65535;
 inline constexpr uint64_t kBatchHeaderSize = 4;
 inline constexpr uint64_t kBatchRecordHeaderSize = 8;
+// Of a compressed batch: the count, the size of the payload before compression, the size of what follows. Zeros come
+// behind that, when a frame would otherwise take less than 8 bytes for each of its sequence numbers: the write pointer
+// has no room for more of them in a segment, and whoever searches for frames goes by it.
+inline constexpr uint64_t kCompressedHeaderSize = 12;
+inline uint64_t CompressedPayloadSize(uint32_t count, uint64_t compressed_size) {
+  return std::max(kCompressedHeaderSize + compressed_size, count * kBatchRecordHeaderSize);
+}
 
 inline constexpr uint8_t kFlagBatch = 1u << 0;
 inline constexpr uint8_t kFlagKey = 1u << 1;
@@ -132,6 +140,9 @@ uint64_t LoadMark(const std::byte* header, const SegmentIdentity& identity);  //
 void StoreOrderlyEnd(std::byte* header, const SegmentIdentity& identity, uint64_t end_offset);  // 0 clears
 uint64_t LoadOrderlyEnd(const std::byte* header, const SegmentIdentity& identity);  // 0: was not closed in order
 
+// Seal, mark and orderly end say nothing of what comes behind `last` any more.
+void TakeBackProofs(std::byte* header, const SegmentIdentity& identity, uint64_t last);
+
 // The write pointer: offset / 8 in bits 0–31, the record count in bits 32–62, SEALED on top.
 inline constexpr uint64_t kSealedBit = uint64_t{1} << 63;
 constexpr uint64_t MakePointer(uint64_t offset, uint64_t count) { return offset / kFrameAlignment | count << 32; }
@@ -150,6 +161,10 @@ struct LiveState {
 };
 void StoreLive(std::byte* header, const LiveState& live);
 LiveState LoadLive(const std::byte* header);
+// How often the log had been truncated behind a record when this segment last lost frames that way. Whoever has it
+// mapped sees that something was taken out from under it.
+void StoreTruncations(std::byte* header, uint64_t truncations);
+uint64_t LoadTruncations(const std::byte* header);
 inline std::byte* PointerWord(std::byte* header) { return header + kLiveOffset; }
 
 // ---- frames -------------------------------------------------------------------------------------------------------
@@ -171,6 +186,9 @@ struct Frame {
   bool batch() const { return (flags & kFlagBatch) != 0; }
   bool filler() const { return (flags & kFlagFiller) != 0; }
   uint8_t codec() const { return static_cast<uint8_t>((flags & kCodecMask) >> kCodecShift); }
+  // Of a compressed batch whose shape holds.
+  uint32_t plain_size() const { return Load<uint32_t>(payload + kBatchHeaderSize); }
+  ByteView compressed() const { return {payload + kCompressedHeaderSize, Load<uint32_t>(payload + 8)}; }
   uint64_t padded_length() const { return AlignUp(length, kFrameAlignment); }
 };
 
@@ -205,6 +223,12 @@ constexpr uint64_t HeaderWord2(uint64_t time_us, uint8_t kind, uint8_t flags) {
 // record. 24 <= length, a multiple of 8; a length of exactly 24 has no room for a count and stands for one.
 void StoreFiller(std::byte* segment, uint64_t offset, uint32_t length, uint32_t index, uint32_t count,
                  uint32_t salt_checksum);
+
+// Bytes that a record takes in the payload of a batch, and the writing of it; returns where the next one goes.
+inline uint64_t BatchRecordSize(uint64_t data_size, const std::optional<ByteView>& key) {
+  return kBatchRecordHeaderSize + (key ? key->size() : 0) + data_size;
+}
+std::byte* StoreBatchRecord(std::byte* at, ByteView data, const std::optional<ByteView>& key, uint8_t kind);
 
 // Steps through the records of a frame that passed CheckFrame: one for a plain frame, many for a batch, none for a
 // filler.

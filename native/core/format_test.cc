@@ -466,11 +466,24 @@ TEST_F(FrameTest, AnEmptyBatchIsNone) {
 
 TEST_F(FrameTest, OfACompressedBatchOnlyTheCountIsKnown) {
   const uint8_t flags = kFlagBatch | 2 << kCodecShift;
-  EXPECT_EQ(CheckShape(flags, U32(9) + "squeezed"), FrameState::kValid);
-  EXPECT_EQ(frame_.count, 9u);
+  const auto payload = [](uint32_t count, uint32_t plain, uint32_t size, size_t bytes) {
+    return U32(count) + U32(plain) + U32(size) + std::string(bytes, 's');
+  };
+  EXPECT_EQ(CheckShape(flags, payload(3, 100, 16, 16)), FrameState::kValid);
+  EXPECT_EQ(frame_.count, 3u);
   EXPECT_EQ(frame_.codec(), 2);
-  EXPECT_EQ(CheckShape(flags, U32(9)), FrameState::kBadChecksum);
-  EXPECT_EQ(CheckShape(flags, U32(0) + "squeezed"), FrameState::kBadChecksum);
+  EXPECT_EQ(frame_.plain_size(), 100u);
+  EXPECT_EQ(frame_.compressed().size(), 16u);
+  EXPECT_EQ(CheckShape(flags, U32(3)), FrameState::kBadChecksum);
+  EXPECT_EQ(CheckShape(flags, payload(1, 100, 0, 0)), FrameState::kBadChecksum) << "nothing that was compressed";
+  EXPECT_EQ(CheckShape(flags, payload(0, 100, 16, 16)), FrameState::kBadChecksum);
+  EXPECT_EQ(CheckShape(flags, payload(3, 100, 17, 16)), FrameState::kBadChecksum) << "less than it says";
+  EXPECT_EQ(CheckShape(flags, payload(3, 100, 15, 16)), FrameState::kBadChecksum) << "more than it says";
+  EXPECT_EQ(CheckShape(flags, payload(3, 100, 0xffffffff, 16)), FrameState::kBadChecksum);
+  EXPECT_EQ(CheckShape(flags, payload(3, 27, 16, 16)), FrameState::kBadChecksum) << "no room for three records";
+  EXPECT_EQ(CheckShape(flags, payload(5, 100, 16, 16)), FrameState::kBadChecksum) << "8 bytes for each record";
+  EXPECT_EQ(CheckShape(flags, payload(5, 100, 16, 28)), FrameState::kValid) << "with bytes to fill it up";
+  EXPECT_EQ(frame_.compressed().size(), 16u);
 }
 
 TEST_F(FrameTest, AFillerIsNoBatchAndStandsForSomething) {

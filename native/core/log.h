@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ class DurabilityListener {
   // kDiskFull: there is no room for the next segment, and appends will fail when the active one is full. Ok, later:
   // there is room again. In turns, each once.
   virtual void OnRoom(const Status& status) { static_cast<void>(status); }
+  // The log was truncated behind a record. Everything up to `durable_before` had been durable; numbers behind the new
+  // end are used again from now on.
+  virtual void OnTruncated(uint64_t durable_before) { static_cast<void>(durable_before); }
 };
 
 // What became of waiting for the next append.
@@ -93,6 +97,21 @@ class Log {
   // Deletes whole segments all of whose records lie before `sequence`. Everything before the segments that stay is
   // durable first, and so is the identity of the first of them.
   virtual Status TruncateBefore(uint64_t sequence) = 0;
+
+  // Drops every record behind `sequence`, durably: either all of them or, when it fails before, none. Their numbers are
+  // used again. What came before is durable first, checkpoints of dropped records are removed, and readers that would
+  // go on behind `sequence` get kTruncated. kInsideBatch, with its range, in the middle of a batch, and kTruncated for
+  // what is gone already; nothing happens then. kPoisoned when it failed midway: the next open finishes it.
+  virtual Status TruncateAfter(uint64_t sequence) = 0;
+  // Changes with each of these that this log has seen.
+  virtual uint64_t truncations() const = 0;
+
+  // Makes everything up to `sequence` durable, and says durably that an application has it elsewhere, with `data`, at
+  // most kMaxCheckpointData bytes. Older checkpoints are thinned out. kNotFound for a record that is not there yet,
+  // kTruncated for one that is gone. Blocks for the disk.
+  virtual Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) = 0;
+  // The valid ones, by sequence.
+  virtual Status Checkpoints(std::vector<Checkpoint>* checkpoints) = 0;
 
   virtual std::vector<SegmentInfo> Segments() = 0;
   virtual LogStats Stats() = 0;

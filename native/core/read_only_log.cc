@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/appender.h"
+#include "core/checkpoints.h"
 #include "core/reader.h"
 #include "core/verify.h"
 
@@ -19,7 +20,12 @@ ReadOnlyLog::ReadOnlyLog(Platform& platform, LogDirectory directory)
     : platform_(platform),
       directory_(std::move(directory)),
       reclaimer_(Reclaimer::Start()),
-      catalog_(platform, directory_, reclaimer_) {}
+      catalog_(platform, directory_, reclaimer_) {
+  catalog_.SetLook([this] {
+    const std::lock_guard lock(mutex_);
+    static_cast<void>(Refresh());
+  });
+}
 
 ReadOnlyLog::~ReadOnlyLog() { Abandon(); }
 
@@ -29,11 +35,18 @@ Status ReadOnlyLog::OpenAndLook(const LogOptions& options) {
   const auto gone = [&status] {
     return status.code() == ErrorCode::kNotFound || status.code() == ErrorCode::kTruncated;
   };
-  for (int again = 0; again < 100 && gone() && LogIsThere(); ++again) {
+  for (int again = 0; again < 100 && (gone() || TruncatedSince()) && LogIsThere(); ++again) {
     catalog_.Clear();
     status = Look(options);
   }
   return status;
+}
+
+// Whether the end of the log was taken away while it was looked at.
+bool ReadOnlyLog::TruncatedSince() const {
+  SectorState state = SectorState::kAbsent;
+  LogMeta meta;
+  return directory_.ReadMeta(&state, &meta).ok() && state == SectorState::kValid && meta.truncations != truncations_;
 }
 
 bool ReadOnlyLog::LogIsThere() const {
@@ -56,6 +69,8 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
     std::erase_if(files, [&meta](const auto& file) { return file.id < meta.first_segment; });
   }
   const std::lock_guard lock(mutex_);
+  truncations_ = meta_state == SectorState::kValid ? meta.truncations : 0;
+  limit_ = meta_state == SectorState::kValid && meta.truncating ? meta.truncated_to : UINT64_MAX;
   SegmentHeader first;
   if (!files.empty()) SEGWAL_TRY(ReadHeader(files.front().id, &first));
   const bool meta_there = meta_state == SectorState::kValid;
@@ -74,6 +89,10 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
     return Status::Corrupt(directory_.MetaPath() + " and the segments are of different logs",
                            {.segment = meta.first_segment, .first_sequence = meta.first_sequence});
   }
+  std::vector<Checkpoint> checkpoints;
+  report_.findings.clear();
+  SEGWAL_TRY(CheckpointDirectory(platform_, directory_).Load(first.identity.log_id, &checkpoints, &report_.findings));
+  checkpoint_at_ = checkpoints.empty() ? 0 : std::min(limit_, checkpoints.back().sequence);
   SEGWAL_TRY(Adopt(first));
   if (options.segment_size != 0 && options.segment_size != segment_size_) {
     return Status(ErrorCode::kSegmentSizeMismatch, "the log has segments of " + std::to_string(segment_size_) +
@@ -96,6 +115,7 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
 // Whether what stands behind the end that Refresh found can be the work of a live writer, or waits for a recovery, or
 // is a log that has lost something in its middle.
 Status ReadOnlyLog::LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files) {
+  if (end_.sequence >= limit_) return Status::Ok();  // it is going, or will go with the next open for writing
   const bool sealed = catalog_.Find(end_.segment)->seal.has_value();
   bool successor = false;
   for (const LogDirectory::SegmentFile& file : files) {
@@ -145,7 +165,7 @@ Status ReadOnlyLog::Adopt(const SegmentHeader& header) {
     return Status::Corrupt(directory_.SegmentPath(identity.segment_id) + ": the file belongs to another log",
                            {.segment = identity.segment_id});
   }
-  if (header.seal) {
+  if (header.seal && header.seal->last_sequence <= limit_) {
     catalog_.AddSealed(identity, *header.seal);
     durable_ = std::max(durable_, header.seal->last_sequence);
   } else {
@@ -158,23 +178,28 @@ Status ReadOnlyLog::Adopt(const SegmentHeader& header) {
 
 Status ReadOnlyLog::Refresh() {
   refreshed_ns_ = platform_.Monotonic();
-  SEGWAL_TRY(Follow());
-  return CheckDurableEnd();
+  Status status;
+  for (int again = 0; again < 100; ++again) {
+    status = Follow();
+    if (status.ok()) status = CheckDurableEnd();
+    if (status.ok() || !TruncatedSince()) break;
+  }
+  return status;
 }
 
 // A log that was closed in order may have lost its last segment since, and then no segment says so. A live writer is no
 // excuse: it notes in wal.meta only what stands in the segments already, and truncateBefore takes nothing from the end.
 Status ReadOnlyLog::CheckDurableEnd() {
-  if (end_.sequence >= closed_at_) {
-    durable_ = std::max(durable_, closed_at_);
+  const uint64_t proven = std::max(closed_at_, checkpoint_at_);
+  if (end_.sequence >= proven) {
+    durable_ = std::max(durable_, proven);
     return Status::Ok();
   }
   return directory_.SegmentDamage(
-      {.segment = end_.segment,
-       .offset = end_.offset,
-       .first_sequence = end_.sequence + 1,
-       .last_sequence = closed_at_},
-      "the log ends here, but it had been closed with records up to " + std::to_string(closed_at_) + ", all durable");
+      {.segment = end_.segment, .offset = end_.offset, .first_sequence = end_.sequence + 1, .last_sequence = proven},
+      "the log ends here, but " +
+          (proven == closed_at_ ? "it had been closed with records up to " + std::to_string(proven) + ", all durable"
+                                : "there is a checkpoint of record " + std::to_string(proven)));
 }
 
 Status ReadOnlyLog::Follow() {
@@ -190,17 +215,17 @@ Status ReadOnlyLog::Follow() {
     } else {
       if (!tail_) SEGWAL_TRY(catalog_.View(end_.segment, &tail_));
       // Before the walk: a live writer moves the mark only behind what the walk will then see.
-      const uint64_t mark = LoadMark(tail_->data, tail_->identity);
+      const uint64_t mark = std::min(limit_, LoadMark(tail_->data, tail_->identity));
       Frame frame;
       const auto index = [this, &last] { return static_cast<uint32_t>(end_.sequence + 1 - last->base_sequence()); };
-      while (CheckFrame(tail_->data, end_.offset, tail_->end, index(), tail_->salt_checksum, &frame) ==
-             FrameState::kValid) {
+      while (end_.sequence < limit_ && CheckFrame(tail_->data, end_.offset, tail_->end, index(), tail_->salt_checksum,
+                                                  &frame) == FrameState::kValid) {
         const uint64_t time = tail_->identity.created_us + frame.time_us;
         end_.earliest_us = end_.earliest_us == 0 ? time : std::min(end_.earliest_us, time);
         end_.latest_us = std::max(end_.latest_us, time);
         end_.offset += frame.padded_length();
         end_.sequence += frame.count;
-        durable_ = std::max(durable_, DecodeSynced(frame.synced, last->base_sequence()));
+        durable_ = std::max(durable_, std::min(limit_, DecodeSynced(frame.synced, last->base_sequence())));
       }
       if (tail_->failure->Happened()) {
         tail_ = nullptr;  // the next look maps the file anew, and finds out more
@@ -217,6 +242,7 @@ Status ReadOnlyLog::Follow() {
       }
       durable_ = std::max(durable_, mark);
     }
+    if (end_.sequence >= limit_) return Status::Ok();
     SegmentHeader next;
     bool reached = false;
     SEGWAL_TRY(ReachedSuccessor(&next, &reached));
@@ -247,11 +273,19 @@ Status ReadOnlyLog::DropTruncated() {
     return Status::Ok();
   }
   closed_at_ = meta.durable_sequence;
-  if (meta.first_segment <= end_.segment) {
+  limit_ = meta.truncating ? meta.truncated_to : UINT64_MAX;
+  const bool cut = meta.truncations != truncations_;
+  if (cut) {
+    // Of several in the meantime only the last is known.
+    catalog_.NoteCut(meta.truncations == truncations_ + 1 ? meta.truncated_to : 0);
+    truncations_ = meta.truncations;
+    durable_ = checkpoint_at_ = 0;
+  }
+  if (meta.first_segment <= end_.segment && !cut) {
     catalog_.RemoveBefore(meta.first_segment);
     return Status::Ok();
   }
-  // Everything that was known is gone: go on with the first segment that is kept.
+  // What was known is gone, or may be: begin again with the first segment that is kept.
   SegmentHeader first;
   SEGWAL_TRY(ReadHeader(meta.first_segment, &first));
   if (first.state != SectorState::kValid || first.identity.log_id != log_id_) {
@@ -292,6 +326,17 @@ Status ReadOnlyLog::WaitDurable(uint64_t) { return ReadOnly("making records dura
 Status ReadOnlyLog::Rotate() { return ReadOnly("rotating"); }
 Status ReadOnlyLog::TruncateBefore(uint64_t) { return ReadOnly("truncating"); }
 
+Status ReadOnlyLog::TruncateAfter(uint64_t) { return ReadOnly("truncating"); }
+
+Status ReadOnlyLog::CreateCheckpoint(uint64_t, std::optional<ByteView>, Checkpoint*) {
+  return ReadOnly("making a checkpoint");
+}
+
+Status ReadOnlyLog::Checkpoints(std::vector<Checkpoint>* checkpoints) {
+  std::vector<Finding> findings;
+  return CheckpointDirectory(platform_, directory_).Load(log_id_, checkpoints, &findings);
+}
+
 std::vector<SegmentInfo> ReadOnlyLog::Segments() {
   const std::lock_guard lock(mutex_);
   static_cast<void>(Refresh());
@@ -312,7 +357,7 @@ LogStats ReadOnlyLog::Stats() {
 Status ReadOnlyLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) {
   const std::lock_guard lock(mutex_);
   SEGWAL_TRY(Refresh());
-  return Reader::Make(catalog_, FirstSequence(), end_.sequence, filter, reader);
+  return Reader::Make(catalog_, catalog_.cuts(), FirstSequence(), end_.sequence, filter, reader);
 }
 
 Status ReadOnlyLog::Verify(const VerifyOptions& options, VerifyReport* report) {
@@ -328,10 +373,11 @@ Status ReadOnlyLog::Verify(const VerifyOptions& options, VerifyReport* report) {
 }
 
 FollowOutcome ReadOnlyLog::FollowAppends(uint64_t sequence, AppendListener* listener) {
+  const uint64_t cuts = catalog_.cuts();
   if (last_sequence() > sequence) return FollowOutcome::kReady;
   const std::lock_guard lock(follow_mutex_);
   if (follow_stop_) return FollowOutcome::kEnded;
-  followers_.push_back({sequence, listener});
+  followers_.push_back({sequence, listener, cuts});
   if (!follow_thread_.joinable()) follow_thread_ = std::thread([this] { LookForMore(); });
   follow_wake_.notify_one();
   return FollowOutcome::kWaiting;
@@ -357,7 +403,10 @@ void ReadOnlyLog::LookForMore() {
       continue;
     }
     const uint64_t last = LastSequenceNow();
-    const auto ready = [last](const Follower& follower) { return follower.sequence < last; };
+    const uint64_t cuts = catalog_.cuts();
+    const auto ready = [last, cuts](const Follower& follower) {
+      return follower.sequence < last || follower.cuts != cuts;
+    };
     if (std::ranges::any_of(followers_, ready)) {
       delay = kShortest;
       looks = 0;

@@ -40,6 +40,10 @@ class ReadOnlyLog final : public Log {
   void RemoveListener(DurabilityListener*) override {}
   Status Rotate() override;
   Status TruncateBefore(uint64_t sequence) override;
+  Status TruncateAfter(uint64_t sequence) override;
+  uint64_t truncations() const override { return catalog_.cuts(); }
+  Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;
+  Status Checkpoints(std::vector<Checkpoint>* checkpoints) override;
   std::vector<SegmentInfo> Segments() override;
   LogStats Stats() override;
   Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
@@ -51,6 +55,7 @@ class ReadOnlyLog final : public Log {
   // The header of a segment that is there or still a spare; anything else is kCorrupt.
   Status ReadHeader(uint64_t id, SegmentHeader* header) const;
   bool LogIsThere() const;
+  bool TruncatedSince() const;
   Status Look(const LogOptions& options);
 
   // The methods below require mutex_.
@@ -81,6 +86,9 @@ class ReadOnlyLog final : public Log {
   uint64_t durable_ = 0;
   // What wal.meta said of it, before the last look at the segments: whatever it speaks of was in them by then.
   uint64_t closed_at_ = 0;
+  uint64_t truncations_ = 0;     // as wal.meta said
+  uint64_t limit_ = UINT64_MAX;  // while a truncation is under way, or waits to be finished: where the log ends
+  uint64_t checkpoint_at_ = 0;   // likewise the newest checkpoint, when the log was opened
 
   // Whoever waits for more, and the thread that looks for it while somebody does. The writer is another process and
   // must not be disturbed, so that nothing but looking is left.
@@ -92,6 +100,7 @@ class ReadOnlyLog final : public Log {
   struct Follower {
     uint64_t sequence;
     AppendListener* listener;
+    uint64_t cuts;
   };
   std::vector<Follower> followers_;
   bool follow_stop_ = false;

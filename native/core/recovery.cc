@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/checkpoints.h"
 #include "core/recovery_decision.h"
 
 namespace segwal {
@@ -30,6 +31,7 @@ Status RecoveryDecision::Run() {
   if (plan_.candidates.empty() && meta_state_ == SectorState::kAbsent) return PrepareNewLog();
   if (options_.salvage) SEGWAL_TRY(PrepareSalvage());
   SEGWAL_TRY(CheckSegments());
+  SEGWAL_TRY(LoadCheckpoints());
   SEGWAL_TRY(ScanUnsealed());
   SEGWAL_TRY(Decide());
   for (size_t i = 0; i < plan_.scanned.size(); ++i) {
@@ -52,6 +54,7 @@ Status RecoveryDecision::LoadFiles() {
     SEGWAL_TRY(directory_.ReadSegmentHeader(file.id, &candidate));
     plan_.candidates.push_back(std::move(candidate));
   }
+  if (meta_state_ == SectorState::kValid && plan_.meta.truncating) FinishTruncation();
   // Spares, allocated ahead and never activated, stand at the end. The next open makes its own.
   while (!plan_.candidates.empty() && plan_.candidates.back().lost()) {
     SEGWAL_TRY(SetAside(plan_.candidates.back()));
@@ -59,6 +62,30 @@ Status RecoveryDecision::LoadFiles() {
     plan_.candidates.pop_back();
   }
   return Status::Ok();
+}
+
+// wal.meta says that the log ends behind a record, and whoever wrote that did not come to remove what follows.
+void RecoveryDecision::FinishTruncation() {
+  const uint64_t last = plan_.meta.truncated_to;
+  // The same choice as that of who began it: the last segment that begins at or before the record, or the first.
+  auto end = plan_.candidates.end();
+  for (auto each = plan_.candidates.begin(); each != plan_.candidates.end(); ++each) {
+    if (each->state != SectorState::kValid || each->id < plan_.meta.first_segment) continue;
+    if (end == plan_.candidates.end() || each->base() <= last) end = each;
+  }
+  if (end == plan_.candidates.end()) return;  // and that is damage
+  end->seal.reset();
+  end->mark = std::min(end->mark, last);
+  end->orderly_end = 0;
+  for (auto each = plan_.candidates.end() - 1; each != end; --each) plan_.remove.push_back(each->id);
+  plan_.candidates.erase(end + 1, plan_.candidates.end());
+  plan_.truncate_to = last;
+  plan_.meta.truncating = false;
+  plan_.write_meta = true;
+  // All of it was durable before the truncation was decided.
+  plan_.proof = last;
+  Note("truncate", 0, 0, 0, 0, 0,
+       "truncating the log behind record " + std::to_string(last) + " had not come to its end: done now");
 }
 
 // A spare goes. What is not zero was written by somebody, and its identity never reached the disk or was lost since: it
@@ -178,6 +205,17 @@ Status RecoveryDecision::CheckSize() {
                     "; it is fixed for the life of a log: leave it out or give the log's own");
 }
 
+// A checkpoint was made durable after everything that it speaks of.
+Status RecoveryDecision::LoadCheckpoints() {
+  SEGWAL_TRY(
+      CheckpointDirectory(platform_, directory_).Load(plan_.meta.log_id, &plan_.checkpoints, &plan_.report.findings));
+  if (plan_.truncate_to) {
+    std::erase_if(plan_.checkpoints, [&](const Checkpoint& each) { return each.sequence > *plan_.truncate_to; });
+  }
+  if (!plan_.checkpoints.empty()) plan_.proof = std::max(plan_.proof, plan_.checkpoints.back().sequence);
+  return Status::Ok();
+}
+
 Status RecoveryDecision::ScanUnsealed() {
   for (Candidate& candidate : plan_.candidates) {
     Scanned& scanned = plan_.scanned.emplace_back();
@@ -191,6 +229,7 @@ Status RecoveryDecision::ScanUnsealed() {
     candidate.broken = !SealHolds(candidate, scanned.scan);
     if (!candidate.broken) scanned = {};
   }
+  if (plan_.truncate_to) plan_.proof = *plan_.truncate_to;
   return Status::Ok();
 }
 
@@ -264,6 +303,8 @@ Status RecoveryDecision::Decide() {
       }
       plan_.ends.push_back(segment.seal->end_offset);
       plan_.counts.push_back(segment.seal->record_count);
+    } else if (plan_.truncate_to && i + 1 == plan_.candidates.size()) {
+      SEGWAL_TRY(DecideTruncated(i));
     } else {
       SEGWAL_TRY(DecideUnsealed(i));
     }
@@ -289,9 +330,39 @@ Status RecoveryDecision::Decide() {
     report.bytes += plan_.ends[i] - kSegmentHeaderSize;
   }
   report.segments = segments;
-  report.clean = plan_.candidates[segments - 1].orderly_end == plan_.ends[segments - 1] && !plan_.zero_tail &&
-                 plan_.fillers.empty() && plan_.quarantine.empty() && !plan_.salvaged &&
+  report.clean = !plan_.truncate_to && plan_.candidates[segments - 1].orderly_end == plan_.ends[segments - 1] &&
+                 !plan_.zero_tail && plan_.fillers.empty() && plan_.quarantine.empty() && !plan_.salvaged &&
                  !plan_.cut.value_or(RecoveryPlan::Cut{}).keep_what_follows;
+  return Status::Ok();
+}
+
+// The segment in which the log was truncated. Its frames are there up to the record; what follows goes. Should they not
+// be, what is missing is found to be missing as in any other log.
+Status RecoveryDecision::DecideTruncated(size_t at) {
+  const Candidate& segment = plan_.candidates[at];
+  Scanned& scanned = plan_.scanned[at];
+  const std::byte* data = scanned.mapping->data();
+  const uint64_t length = scanned.mapping->size();
+  uint64_t offset = kSegmentHeaderSize;
+  uint32_t index = 0;
+  scanned.scan.earliest_us = scanned.scan.latest_us = 0;
+  Frame frame;
+  while (segment.base() + index <= *plan_.truncate_to &&
+         CheckFrame(data, offset, length, index, SaltChecksum(segment.identity.salt), &frame) == FrameState::kValid) {
+    const uint64_t time = segment.identity.created_us + frame.time_us;
+    scanned.scan.earliest_us = index == 0 ? time : std::min(scanned.scan.earliest_us, time);
+    scanned.scan.latest_us = std::max(scanned.scan.latest_us, time);
+    offset += frame.padded_length();
+    index += frame.count;
+  }
+  if (segment.base() + index > *plan_.truncate_to + 1) {
+    return Damage(segment, offset, segment.base() + index - frame.count, segment.base() + index - 1,
+                  "the log was truncated in the middle of this frame, which nothing does");
+  }
+  plan_.zero_tail = FindNonZeroEnd(data, std::min(offset, length), length) > offset;
+  scanned.nothing_behind = false;
+  plan_.ends.push_back(offset);
+  plan_.counts.push_back(index);
   return Status::Ok();
 }
 

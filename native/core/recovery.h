@@ -17,6 +17,7 @@ struct RecoveredLog {
     Seal seal;
   };
   std::vector<SealedSegment> sealed;
+  std::vector<Checkpoint> checkpoints;  // by sequence
   // The segment that appending goes on in; none when the log is new or its last segment is sealed.
   struct Tail {
     SegmentIdentity identity;

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "core/checkpoints.h"
 #include "core/recovery_plan.h"
 
 namespace segwal {
@@ -16,6 +17,7 @@ class RecoveryAction {
   Status KeepPieces();
   Status ApplyCut();
   Status Settle(size_t at);
+  Status FinishTruncation(const Candidate& segment);
   Status ZeroTail(const Candidate& segment, uint64_t offset);
   Status MoveFilesAway();
   Status PutStandIn(size_t at);
@@ -50,16 +52,23 @@ Status RecoveryAction::Run() {
   SEGWAL_TRY(directory_.Create());  // a log that lost an empty folder, as some copying tools lose it, gets it back
   if (plan_.is_new) return MoveFilesAway();
   const size_t last = plan_.ends.size() - 1;
+  // The wal.meta that says what may go, or that a truncation is over, can be one whose name is not durable yet: whoever
+  // wrote it died before.
+  if (plan_.front_goes || plan_.meta.truncations != 0) SEGWAL_TRY(platform_.SyncDirectory(directory_.MetadataPath()));
+  // Likewise that of a checkpoint, on which an application relies from now on.
+  if (!plan_.checkpoints.empty()) SEGWAL_TRY(CheckpointDirectory(platform_, directory_).Sync());
   SEGWAL_TRY(KeepPieces());
   if (plan_.cut) SEGWAL_TRY(ApplyCut());
   for (size_t i = 0; i <= last; ++i) {
     if (!plan_.candidates[i].settled() || plan_.candidates[i].repaired) SEGWAL_TRY(Settle(i));
   }
-  if (plan_.zero_tail) SEGWAL_TRY(ZeroTail(plan_.candidates[last], plan_.ends[last]));
-  // The wal.meta that says that the front may go can be one whose name is not durable yet: whoever wrote it died
-  // before.
-  if (plan_.front_goes) SEGWAL_TRY(platform_.SyncDirectory(directory_.MetadataPath()));
+  if (plan_.zero_tail || !(plan_.candidates[last].seal || plan_.scanned[last].nothing_behind)) {
+    SEGWAL_TRY(ZeroTail(plan_.candidates[last], plan_.ends[last]));
+  }
+  if (plan_.truncate_to) SEGWAL_TRY(FinishTruncation(plan_.candidates[last]));
   SEGWAL_TRY(MoveFilesAway());
+  // Whoever removed some of it before may have died before this.
+  if (plan_.truncate_to) SEGWAL_TRY(platform_.SyncDirectory(directory_.SegmentsPath()));
   for (size_t i = 0; i <= last; ++i) {
     if (plan_.candidates[i].stand_in) SEGWAL_TRY(PutStandIn(i));
   }
@@ -181,11 +190,25 @@ Status RecoveryAction::Settle(size_t at) {
   return Status::Ok();
 }
 
+// What proves that dropped records were durable goes with them.
+Status RecoveryAction::FinishTruncation(const Candidate& segment) {
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(platform_.Open(directory_.SegmentPath(segment.id), OpenMode::kReadWrite, &file));
+  std::unique_ptr<Mapping> mapping;
+  SEGWAL_TRY(platform_.Map(std::move(file), kSegmentHeaderSize, true, &mapping));
+  TakeBackProofs(mapping->data(), segment.identity, *plan_.truncate_to);
+  StoreTruncations(mapping->data(), plan_.meta.truncations);
+  SEGWAL_TRY(mapping->Sync(0, kSegmentHeaderSize));
+  SEGWAL_TRY(CheckMemory(*mapping, segment.id));
+  return CheckpointDirectory(platform_, directory_).RemoveAfter(*plan_.truncate_to);
+}
+
 // A dropped frame must never come back to life behind new ones.
 Status RecoveryAction::ZeroTail(const Candidate& segment, uint64_t offset) {
   std::unique_ptr<File> file;
   SEGWAL_TRY(platform_.Open(directory_.SegmentPath(segment.id), OpenMode::kReadWrite, &file));
-  SEGWAL_TRY(file->Zero(offset, segment.identity.segment_size - offset));
+  if (plan_.zero_tail) SEGWAL_TRY(file->Zero(offset, segment.identity.segment_size - offset));
+  // Also when it reads as zero: whoever zeroed it before may have died before this.
   return file->Sync();
 }
 
@@ -209,6 +232,7 @@ Status ApplyRecovery(Platform& platform, const LogDirectory& directory, Recovery
   SEGWAL_TRY(RecoveryAction(platform, directory, plan).Run());
   recovered->is_new = plan->is_new;
   recovered->meta = plan->meta;
+  recovered->checkpoints = std::move(plan->checkpoints);
   recovered->report = std::move(plan->report);
   if (plan->is_new) return Status::Ok();
   const size_t last = plan->ends.size() - 1;

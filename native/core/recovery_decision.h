@@ -19,17 +19,20 @@ class RecoveryDecision {
  private:
   // ---- what is there ----
   Status LoadFiles();
+  void FinishTruncation();
   Status SetAside(Candidate& candidate);
   Status PrepareNewLog();
   Status CheckSegments();
   Status CheckIdentity(const Candidate& candidate) const;
   Status CheckSize();
+  Status LoadCheckpoints();
   Status ScanUnsealed();
   Status Scan(const Candidate& candidate, Scanned* scanned);
 
   // ---- what it means ----
   Status Decide();
   Status DecideUnsealed(size_t at);
+  Status DecideTruncated(size_t at);
   void CutAt(size_t at, uint64_t offset, uint64_t due, uint64_t dropped);
 
   // A place in an unsealed segment where no valid frame stands, and what is known of what follows.

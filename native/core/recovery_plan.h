@@ -67,6 +67,7 @@ struct RecoveryPlan {
   bool is_new = false;
   LogMeta meta;
   bool write_meta = false;
+  std::vector<Checkpoint> checkpoints;
   std::vector<Candidate> candidates;  // by id; once checked: with an identity and without gaps
   std::vector<Scanned> scanned;       // beside candidates; empty for settled ones
   std::vector<uint64_t> ends;         // beside candidates: where the frames end
@@ -76,10 +77,11 @@ struct RecoveryPlan {
   std::vector<Filler> fillers;
   std::vector<Piece> pieces;
   std::optional<Cut> cut;
-  bool front_goes = false;  // segments before the first that the log keeps are among `remove`
-  bool zero_tail = false;   // something that is not zero stands behind the end
-  bool salvaged = false;    // something was given up that strict recovery would have refused
-  uint64_t proof = 0;       // the highest sequence that something proves durable
+  std::optional<uint64_t> truncate_to;  // a truncation behind this record is to be finished
+  bool front_goes = false;              // segments before the first that the log keeps are among `remove`
+  bool zero_tail = false;               // something that is not zero stands behind the end
+  bool salvaged = false;                // something was given up that strict recovery would have refused
+  uint64_t proof = 0;                   // the highest sequence that something proves durable
   uint64_t next_sequence = 1;
   RecoveryReport report;
 };

@@ -46,11 +46,19 @@ Status Syncer::Expect(uint64_t sequence) {
 }
 
 Status Syncer::Wait(uint64_t sequence) {
+  uint64_t truncations = 0;
+  {
+    const std::lock_guard lock(state_.mutex);
+    truncations = state_.truncations;
+  }
   SEGWAL_TRY(Request(sequence));
   std::unique_lock lock(state_.mutex);
-  state_.durable_wake.wait(
-      lock, [&] { return state_.durable.load(std::memory_order_acquire) >= sequence || !state_.fatal.ok(); });
-  return state_.durable.load(std::memory_order_acquire) >= sequence ? Status::Ok() : state_.fatal;
+  // A truncation behind an earlier record makes everything durable first, and then takes it away.
+  const auto done = [&] {
+    return state_.durable.load(std::memory_order_acquire) >= sequence || state_.truncations != truncations;
+  };
+  state_.durable_wake.wait(lock, [&] { return done() || !state_.fatal.ok(); });
+  return done() ? Status::Ok() : state_.fatal;
 }
 
 void Syncer::AddListener(DurabilityListener* listener) {
@@ -110,6 +118,11 @@ bool Syncer::FallAsleep() {
 }
 
 Status Syncer::Step() {
+  const std::lock_guard alone(step_mutex_);
+  return StepAlone();
+}
+
+Status Syncer::StepAlone() {
   Status status = SyncToCommittedEnd();
   if (status.ok()) return status;
   const std::lock_guard lock(state_.mutex);
@@ -190,6 +203,11 @@ void Syncer::TellPoisoned(const Status& fatal) {
   for (DurabilityListener* listener : listeners_) listener->OnPoisoned(fatal);
 }
 
+void Syncer::TellTruncated(uint64_t durable_before) {
+  const std::lock_guard lock(listeners_mutex_);
+  for (DurabilityListener* listener : listeners_) listener->OnTruncated(durable_before);
+}
+
 void Syncer::TellRoom(const Status& status) {
   const std::lock_guard lock(listeners_mutex_);
   for (DurabilityListener* listener : listeners_) listener->OnRoom(status);
@@ -210,6 +228,7 @@ void Syncer::NoteLatency(uint64_t ns) {
   recent_ms_[syncs_ % recent_ms_.size()] = static_cast<float>(ms);
   ++syncs_;
   max_ms_ = std::max(max_ms_, ms);
+  last_us_ = state_.platform.Now();
 }
 
 Syncer::Latency Syncer::latency() const {
@@ -221,6 +240,7 @@ Syncer::Latency Syncer::latency() const {
                   recent_ms_.begin() + static_cast<std::ptrdiff_t>(std::min<uint64_t>(syncs_, recent_ms_.size())));
     latency.syncs = syncs_;
     latency.max_ms = max_ms_;
+    latency.last_us = last_us_;
   }
   if (sorted.empty()) return latency;
   const auto at = [&sorted](size_t rank) {

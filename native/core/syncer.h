@@ -29,6 +29,22 @@ class Syncer {
   // log without its threads, step by step.
   Status Step();
 
+  // While it lives, the thread makes nothing durable. Taken before all locks of the log but life_mutex_.
+  class Pause {
+   public:
+    explicit Pause(Syncer& syncer) : syncer_(syncer), lock_(syncer.step_mutex_) {}
+    Status Step() { return syncer_.StepAlone(); }
+    // Goes on from `end`, where the log was truncated to; all of it is durable. Requires WriterState::mutex.
+    void MoveTo(const CommittedWalk::Position& end) {
+      syncer_.synced_ = end;
+      syncer_.header_synced_ = true;
+    }
+
+   private:
+    Syncer& syncer_;
+    std::unique_lock<std::mutex> lock_;
+  };
+
   // Fails when the log can make nothing durable any more; listeners are not told then.
   Status Request(uint64_t sequence);
   Status Wait(uint64_t sequence);
@@ -37,6 +53,7 @@ class Syncer {
   void AddListener(DurabilityListener* listener);
   void RemoveListener(DurabilityListener* listener);
   void TellRoom(const Status& status);  // Threads: any
+  void TellTruncated(uint64_t durable_before);
 
   // After Stop: makes everything durable, and notes in the active segment that the log was closed in order.
   Status Finish();
@@ -46,6 +63,7 @@ class Syncer {
     double p50_ms = 0;
     double p99_ms = 0;
     double max_ms = 0;
+    uint64_t last_us = 0;  // when the last one ended
   };
   Latency latency() const;
 
@@ -53,6 +71,7 @@ class Syncer {
   void Run();
   // Requires state_.mutex. True when nothing is left to make durable and the next append will wake the thread.
   bool FallAsleep();
+  Status StepAlone();
   Status SyncToCommittedEnd();
   Status SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end);
   Status SealSegment(const std::shared_ptr<Segment>& segment);
@@ -68,7 +87,9 @@ class Syncer {
   std::thread thread_;
   bool stop_ = false;  // guarded by state_.mutex
 
-  // Only the syncer's thread: what is durable, and whether the header page of that segment has ever been synced.
+  std::mutex step_mutex_;  // held while something is made durable
+  // Guarded by step_mutex_, and changed under state_.mutex too by who truncates: what is durable, and whether the
+  // header page of that segment has ever been synced.
   CommittedWalk::Position synced_;
   bool header_synced_ = true;
 
@@ -79,6 +100,7 @@ class Syncer {
   std::array<float, 4096> recent_ms_{};  // a ring of the latest syncs
   uint64_t syncs_ = 0;
   double max_ms_ = 0;
+  uint64_t last_us_ = 0;
 };
 
 }  // namespace segwal

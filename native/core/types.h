@@ -50,7 +50,7 @@ struct RecordView {
 
 // What is odd in a byte range of the log, what the table of recovery says of it, and what was done.
 struct Finding {
-  std::string rule;  // "A" … "D" of the table in docs/FORMAT.md; or "meta", "stray", "gap"
+  std::string rule;  // "A" … "D" of the table in docs/FORMAT.md; or "meta", "checkpoint", "stray", "gap"
   uint64_t segment = 0;
   uint64_t offset = 0;
   uint64_t bytes = 0;
@@ -90,6 +90,16 @@ struct VerifyOptions {
   VerifyProgress* progress = nullptr;
 };
 
+// What an application said of the log: it has everything up to `sequence` elsewhere.
+struct Checkpoint {
+  uint64_t sequence = 0;  // 0: nothing yet
+  uint64_t created_us = 0;
+  bool has_data = false;
+  std::vector<std::byte> data;  // the application's own
+
+  bool operator==(const Checkpoint&) const = default;
+};
+
 struct SegmentInfo {
   uint64_t id = 0;
   uint64_t first_sequence = 0;  // of the first record it holds or will hold
@@ -116,6 +126,7 @@ struct LogStats {
   double sync_p50_ms = 0;
   double sync_p99_ms = 0;
   double sync_max_ms = 0;
+  uint64_t last_sync_us = 0;  // when the last one ended, since the epoch; 0: there was none
   uint64_t rotations = 0;
   uint64_t writer_stalls = 0;
   double writer_stall_ms = 0;
@@ -137,6 +148,8 @@ struct ReadFilter {
 
 // One record as a reader hands it out; its bytes lie in the chunk that the caller gave.
 // A key stands right before its data: at [data_offset - key_length, data_offset).
+// With a codec in its attributes it is a compressed batch, alone in its chunk: `sequence` is that of its first record,
+// `key_length` its size before compression. What the codec makes of it goes to Reader::Expand.
 struct RecordDescriptor {
   double sequence;
   double time_ms;  // since the epoch, µs in the fraction
@@ -145,6 +158,7 @@ struct RecordDescriptor {
   uint32_t key_length;
   uint32_t attributes;  // kind | kHasKey | codec << 12
   static constexpr uint32_t kHasKey = 1u << 8;
+  static constexpr int kCodecShift = 12;
 };
 static_assert(sizeof(RecordDescriptor) == 32, "JavaScript reads it through typed arrays of this shape");
 

@@ -24,7 +24,8 @@ WritableLog::WritableLog(Platform& platform, LogDirectory directory, const LogOp
     : options_(options),
       reclaimer_(std::move(reclaimer)),
       catalog_(platform, directory, reclaimer_),
-      state_(platform, std::move(directory), catalog_, reclaimer_) {}
+      state_(platform, std::move(directory), catalog_, reclaimer_),
+      checkpoint_files_(platform, state_.directory) {}
 
 Status WritableLog::OpenAndRecover() {
   Platform& platform = state_.platform;
@@ -42,6 +43,7 @@ Status WritableLog::OpenAndRecover() {
   }
   recovery_ = std::move(recovered.report);
   meta_ = recovered.meta;
+  checkpoints_ = std::move(recovered.checkpoints);
   options_.segment_size = meta_.segment_size;
   if (!options_.sync) options_.sync.emplace();
   if (!options_.max_dirty_bytes) options_.max_dirty_bytes = std::max(kDefaultMaxDirtyBytes, 2 * meta_.segment_size);
@@ -140,8 +142,12 @@ Status WritableLog::Rotate() {
   state_.CheckMemory();
   const std::shared_ptr<Segment> full = state_.current;
   if (PointerCount(full->pointer().load(std::memory_order_relaxed)) == 0) return state_.fatal;
-  state_.writer_wake.wait(
-      lock, [&] { return state_.spare || !state_.spare_failure.ok() || !state_.fatal.ok() || state_.current != full; });
+  const uint64_t truncations = state_.truncations;
+  state_.writer_wake.wait(lock, [&] {
+    return (!state_.truncating && (state_.spare || !state_.spare_failure.ok() || state_.current != full)) ||
+           !state_.fatal.ok();
+  });
+  if (state_.truncations != truncations) return state_.fatal;  // which has ended the segment in its own way
   if (!state_.fatal.ok()) return state_.fatal;
   if (state_.current == full) {  // otherwise somebody else was quicker
     if (!state_.spare) return Status(state_.spare_failure).WithContext("no new segment");
@@ -150,13 +156,16 @@ Status WritableLog::Rotate() {
   }
   // The watermark follows the seal.
   const uint64_t last = full->next->base_sequence() - 1;
-  const auto done = [&] { return full->sealed && state_.durable.load(std::memory_order_acquire) >= last; };
+  const auto done = [&] {
+    return (full->sealed && state_.durable.load(std::memory_order_acquire) >= last) ||
+           state_.truncations != truncations;
+  };
   state_.durable_wake.wait(lock, [&] { return done() || !state_.fatal.ok(); });
   return done() ? Status::Ok() : state_.fatal;
 }
 
 Status WritableLog::TruncateBefore(uint64_t sequence) {
-  const std::lock_guard one_at_a_time(truncate_mutex_);
+  const std::lock_guard one_at_a_time(life_mutex_);
   // The first segment to keep: the last one that begins at or before `sequence`, or the active one.
   std::vector<Catalog::Entry> entries = catalog_.Entries();
   const auto keep =
@@ -187,6 +196,49 @@ Status WritableLog::TruncateBefore(uint64_t sequence) {
   return state_.platform.SyncDirectory(state_.directory.SegmentsPath());
 }
 
+Status WritableLog::CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) {
+  const std::lock_guard one_at_a_time(life_mutex_);
+  // An empty log has no record to speak of, and everything up to its end is elsewhere all the same.
+  const uint64_t first = first_sequence();
+  const uint64_t appended = appended_sequence();
+  if (sequence > appended) {
+    return Status(ErrorCode::kNotFound, "a checkpoint of record " + std::to_string(sequence) +
+                                            " cannot be made: the log ends with record " + std::to_string(appended));
+  }
+  if (sequence < first && sequence != appended) {
+    return Status(ErrorCode::kTruncated, "a checkpoint of record " + std::to_string(sequence) +
+                                             " cannot be made: the log begins with record " + std::to_string(first));
+  }
+  SEGWAL_TRY(syncer_->Wait(sequence));
+  checkpoint->sequence = sequence;
+  checkpoint->created_us = state_.platform.Now();
+  checkpoint->has_data = data.has_value();
+  if (data) checkpoint->data.assign(data->begin(), data->end());
+  SEGWAL_TRY(checkpoint_files_.Write(meta_.log_id, *checkpoint));
+  std::vector<Checkpoint> thinned;
+  {
+    const std::lock_guard lock(checkpoints_mutex_);
+    std::erase_if(checkpoints_, [&](const Checkpoint& other) { return other.sequence == sequence; });
+    const auto place = std::ranges::upper_bound(checkpoints_, sequence, {}, &Checkpoint::sequence);
+    checkpoints_.insert(place, *checkpoint);
+    while (checkpoints_.size() > kCheckpointsKept) {
+      // The oldest, and never the one that was just made.
+      const auto oldest = checkpoints_.begin() + (checkpoints_.front().sequence == sequence ? 1 : 0);
+      thinned.push_back(std::move(*oldest));
+      checkpoints_.erase(oldest);
+    }
+  }
+  // The new one is durable; should these stay for lack of luck, they are thinned out another time.
+  for (const Checkpoint& old : thinned) static_cast<void>(checkpoint_files_.Remove(old.sequence));
+  return Status::Ok();
+}
+
+Status WritableLog::Checkpoints(std::vector<Checkpoint>* checkpoints) {
+  const std::lock_guard lock(checkpoints_mutex_);
+  *checkpoints = checkpoints_;
+  return Status::Ok();
+}
+
 std::vector<SegmentInfo> WritableLog::Segments() {
   const CommittedWalk::Position end = walk_->Advance();
   return catalog_.Describe({end.segment->id(), end.offset, end.sequence, end.earliest_us, end.latest_us});
@@ -202,7 +254,10 @@ LogStats WritableLog::Stats() {
   const CommittedWalk::Position end = walk_->Advance();
   const Syncer::Latency latency = syncer_->latency();
   stats.appends = end.frames;
-  stats.records = end.sequence - opened_at_;
+  {
+    const std::lock_guard lock(meta_mutex_);
+    stats.records = dropped_records_ + (end.sequence > opened_at_ ? end.sequence - opened_at_ : 0);
+  }
   stats.bytes = end.bytes;
   stats.first_sequence = first_sequence();
   stats.last_sequence = end.sequence;
@@ -212,6 +267,7 @@ LogStats WritableLog::Stats() {
   stats.sync_p50_ms = latency.p50_ms;
   stats.sync_p99_ms = latency.p99_ms;
   stats.sync_max_ms = latency.max_ms;
+  stats.last_sync_us = latency.last_us;
   stats.rotations = state_.rotations.load(std::memory_order_relaxed);
   stats.writer_stalls = state_.writer_stalls.load(std::memory_order_relaxed);
   stats.writer_stall_ms = static_cast<double>(state_.writer_stall_ns.load(std::memory_order_relaxed)) / 1e6;
@@ -223,7 +279,8 @@ LogStats WritableLog::Stats() {
 }
 
 Status WritableLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) {
-  return Reader::Make(catalog_, first_sequence(), last_sequence(), filter, reader);
+  const uint64_t cuts = catalog_.cuts();  // before the end is asked for
+  return Reader::Make(catalog_, cuts, first_sequence(), last_sequence(), filter, reader);
 }
 
 Status WritableLog::Verify(const VerifyOptions& options, VerifyReport* report) {

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "core/allocator.h"
+#include "core/checkpoints.h"
 #include "core/committed_walk.h"
 #include "core/log.h"
 #include "core/recovery.h"
@@ -54,6 +55,10 @@ class WritableLog final : public Log {
   void RemoveListener(DurabilityListener* listener) override;
   Status Rotate() override;
   Status TruncateBefore(uint64_t sequence) override;
+  Status TruncateAfter(uint64_t sequence) override;
+  uint64_t truncations() const override { return catalog_.cuts(); }
+  Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;
+  Status Checkpoints(std::vector<Checkpoint>* checkpoints) override;
   std::vector<SegmentInfo> Segments() override;
   LogStats Stats() override;
   Status NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) override;
@@ -62,6 +67,24 @@ class WritableLog final : public Log {
   void Abandon() override;
 
  private:
+  // ---- truncate_after.cc ----
+  // Where the log ends when everything behind a record is gone.
+  struct NewEnd {
+    Catalog::Entry entry;
+    uint64_t offset = kSegmentHeaderSize;
+    uint64_t count = 0;  // of sequence numbers in the segment up to there
+    uint64_t earliest_us = 0;
+    uint64_t latest_us = 0;
+  };
+  Status StopAppends(CommittedWalk::Position* end);
+  void LetAppendsGoOn();
+  Status FindNewEnd(uint64_t sequence, NewEnd* new_end);
+  Status DecideTruncation(uint64_t sequence, LogMeta* meta);
+  Status CarryOutTruncation(const NewEnd& new_end, const CommittedWalk::Position& end, LogMeta* meta,
+                            Syncer::Pause* pause);
+  Status RemoveSegmentsBehind(uint64_t id, uint64_t last);
+  Status EmptyBehind(const NewEnd& new_end, uint64_t used, uint64_t truncations, Segment* live);
+
   Status Finish();
   Status Shut(Status status, bool orderly);
 
@@ -71,11 +94,16 @@ class WritableLog final : public Log {
   WriterState state_;
   std::unique_ptr<DirectoryLock> lock_;
   RecoveryReport recovery_;
-  uint64_t opened_at_ = 0;  // the last sequence that was there already
+  uint64_t opened_at_ = 0;        // the last sequence that was there already, or that a truncation left
+  uint64_t dropped_records_ = 0;  // appended in this open before the last truncation; guarded by meta_mutex_, as above
 
-  std::mutex truncate_mutex_;  // one truncation at a time
+  std::mutex life_mutex_;  // one truncation or checkpoint at a time; taken before all others
   std::mutex meta_mutex_;
   LogMeta meta_;  // first_segment and first_sequence guarded by meta_mutex_, the rest constant once open
+
+  CheckpointDirectory checkpoint_files_;
+  std::mutex checkpoints_mutex_;
+  std::vector<Checkpoint> checkpoints_;  // valid ones, by sequence, as they are on the disk
 
   std::unique_ptr<CommittedWalk> walk_;
   std::unique_ptr<Syncer> syncer_;

@@ -55,11 +55,17 @@ class File {
 
 // What becomes of a mapping whose memory can no longer be read or written: another process has cut the file short, a
 // block of it cannot be read, memory itself is broken. The access that found out does not kill the process. The page is
-// replaced by zeroed memory of nobody's, the access completes there, and this tells. Written by whatever the system
-// calls at such a fault (a signal handler), so only lock-free atomics.
+// replaced by zeroed memory of nobody's, the access completes there, and this tells. (On Windows it tells, but does not
+// save the process: win32_fault_guard.h.) Written by whatever the system calls at such a fault (a signal handler), so
+// only lock-free atomics.
 class MappingFailure {
  public:
-  bool Happened() const { return happened_.load(std::memory_order_seq_cst); }
+  bool Happened() const {
+    // Loads from the mapping that come before this in the program come before the load below: an acquire load holds
+    // back what follows it, not what precedes it. No instruction on x86.
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return happened_.load(std::memory_order_seq_cst);
+  }
 
   // Calls of Raise from now on also store `value` into `word`, which lives as long as the mapping is used. Before the
   // mapping is shared.

@@ -20,6 +20,7 @@ const char* ErrorCodeName(ErrorCode code) {
     case ErrorCode::kTruncated: return "WAL_TRUNCATED";
     case ErrorCode::kAborted: return "WAL_ABORTED";
     case ErrorCode::kIo: return "WAL_IO";
+    case ErrorCode::kInsideBatch: return "WAL_INSIDE_BATCH";
   }
   return "WAL_IO";
 }
@@ -27,6 +28,11 @@ const char* ErrorCodeName(ErrorCode code) {
 const std::string& Status::message() const {
   static const std::string kNone;
   return detail_ ? detail_->message : kNone;
+}
+
+Status Status::At(LogLocation location) && {
+  if (detail_) detail_->location = location;
+  return std::move(*this);
 }
 
 Status Status::WithContext(const std::string& context) && {

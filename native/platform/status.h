@@ -29,8 +29,9 @@ enum class ErrorCode : uint8_t {
   kTruncated,
   kAborted,
   kIo,
+  kInsideBatch,
 };
-inline constexpr int kErrorCodeCount = static_cast<int>(ErrorCode::kIo) + 1;
+inline constexpr int kErrorCodeCount = static_cast<int>(ErrorCode::kInsideBatch) + 1;
 
 // The public name of a code, e.g. "WAL_LOCKED"; "OK" for kOk.
 const char* ErrorCodeName(ErrorCode code);
@@ -62,6 +63,9 @@ class [[nodiscard]] Status {
     status.detail_->location = location;
     return status;
   }
+
+  // The same failure, at a place in the log.
+  Status At(LogLocation location) &&;
 
   bool ok() const { return detail_ == nullptr; }
   ErrorCode code() const { return detail_ ? detail_->code : ErrorCode::kOk; }

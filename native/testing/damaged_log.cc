@@ -52,6 +52,13 @@ void MakeFiller(TestLog& log, uint64_t segment) {
   log.Close();
 }
 
+// Of a record in the segment before the last, so that it says nothing of the last.
+void MakeCheckpoint(TestLog& log, const std::string& text) {
+  Tick(log);
+  Checkpoint made;
+  ASSERT_OK(log->CreateCheckpoint(DamagedLog::kCheckpointSequence, BytesOf("snapshot " + text), &made));
+}
+
 // Segment 1 is truncated away, 2 and 3 are sealed, 4 is the last.
 void Write(TestLog& log, const std::string& text, DamagedLog::Files* older, std::vector<TestRecord>* appended) {
   log.Open();
@@ -67,10 +74,12 @@ void Write(TestLog& log, const std::string& text, DamagedLog::Files* older, std:
   log.Append("segment " + text);
   ASSERT_OK(log->Rotate());
   AppendTwo(log, text);
+  MakeCheckpoint(log, "older");
   log.Close();
   *older = FilesOf(log.path());
   log.Open();
   ASSERT_OK(log->TruncateBefore(2));
+  MakeCheckpoint(log, text);
   AppendThree(log, text);
   *appended = RecordsOf(log.log());
   log.Close();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoints.h"
 #include "testing/temporary_directory.h"
 #include "testing/test_log.h"
 
@@ -26,6 +27,8 @@ class DamagedLog {
     uint64_t length;  // without padding
   };
   static constexpr const char* kMeta = "metadata/wal.meta";
+  static constexpr uint64_t kCheckpointSequence = 9;
+  static std::string CheckpointFile() { return "checkpoints/" + CheckpointDirectory::NameOf(kCheckpointSequence); }
   static std::string Segment(uint64_t id) { return "segments/" + LogDirectory::SegmentName(id); }
 
   explicit DamagedLog(State state);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -26,6 +27,11 @@ void WriteFile(const std::string& path, const std::vector<std::byte>& bytes) {
 std::string ReadText(const std::string& path) {
   const std::vector<std::byte> bytes = ReadFile(path);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::string SourceDirectory() {
+  const char* const elsewhere = std::getenv("SEGWAL_SOURCE_DIR");
+  return elsewhere != nullptr ? elsewhere : SEGWAL_SOURCE_DIR;
 }
 
 std::vector<std::string> NamesIn(const std::string& directory) {

@@ -12,6 +12,7 @@
 #include "core/reader.h"
 #include "core/recovery.h"
 #include "testing/fault_platform.h"
+#include "testing/files.h"
 
 namespace segwal {
 namespace {
@@ -58,7 +59,7 @@ Bytes Unpack(const std::string& path) {
   return bytes;
 }
 
-std::string Golden() { return std::string(SEGWAL_SOURCE_DIR) + "/test/golden/v1/log"; }
+std::string Golden() { return SourceDirectory() + "/test/golden/v1/log"; }
 
 const Files& GoldenFiles() {
   static const auto& files = *new Files([] {

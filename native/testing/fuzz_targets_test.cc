@@ -22,7 +22,7 @@ TEST_P(FuzzTargetTest, TakesItsSeeds) {
 }
 
 TEST_P(FuzzTargetTest, TakesWhatWasFoundOnce) {
-  const std::string folder = std::string(SEGWAL_SOURCE_DIR) + "/test/fuzz/" + GetParam().name;
+  const std::string folder = SourceDirectory() + "/test/fuzz/" + GetParam().name;
   for (const std::string& name : NamesIn(folder)) {
     SCOPED_TRACE(name);
     GetParam().run(ReadFile(folder + "/" + name));

@@ -32,6 +32,20 @@ uint64_t LogModel::LastNotPending() const {
   return static_cast<uint64_t>(slots_.rend() - last);
 }
 
+void LogModel::TruncatedAfter(uint64_t sequence) {
+  slots_.resize(sequence);
+  durable_ = sequence;
+  stored_ = std::min(stored_, sequence);
+  new_end_.reset();
+}
+
+bool LogModel::InsideFrame(uint64_t sequence) const {
+  if (sequence + 1 < first_low_ || sequence >= last()) return false;
+  const Slot& next = At(sequence + 1);
+  return next.state == State::kGap ? sequence >= first_low_ && At(sequence).state == State::kGap
+                                   : !next.record.starts_frame;
+}
+
 void LogModel::ClosedInOrder() { durable_ = last(); }
 
 void LogModel::Died(Death death, bool boot_known) {
@@ -50,6 +64,14 @@ std::string LogModel::Recovered(uint64_t first, uint64_t last) {
     return "the log begins with record " + Number(first) + "; it has to be one of " + Number(first_low_) + " … " +
            Number(first_high_);
   }
+  if (new_end_ && last == *new_end_) {
+    TruncatedAfter(last);
+    prefix_only_ = recovery_tried_ = false;
+    stored_ = 0;
+    first_low_ = first_high_ = first;
+    return {};
+  }
+  new_end_.reset();
   if (last < durable_) {
     return "records " + Number(last + 1) + " … " + Number(durable_) + " were durable and are not there";
   }

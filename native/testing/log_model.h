@@ -32,6 +32,14 @@ class LogModel {
   // A truncation before `sequence` began; it may or may not have come to its end.
   void MayBeTruncatedBefore(uint64_t sequence) { first_high_ = std::max(first_high_, sequence); }
   void TruncatedTo(uint64_t first) { first_low_ = first_high_ = std::max(first_low_, first); }
+  // A truncation behind `sequence`, which is not the last one, began: from some moment on the log ends there.
+  void MayBeTruncatedAfter(uint64_t sequence) { new_end_ = sequence; }
+  void TruncatedAfter(uint64_t sequence);
+  void NotTruncated() { new_end_.reset(); }
+  // Nobody knows which of its two ends the log has.
+  bool EndUnknown() const { return new_end_.has_value(); }
+  // Whether a batch goes on behind `sequence`, or what stands for records that were given up.
+  bool InsideFrame(uint64_t sequence) const;
   // The log was left: everything in it was made durable first, or its process died, or its machine.
   void ClosedInOrder();
   void Died(Death death, bool boot_known);
@@ -72,6 +80,7 @@ class LogModel {
   uint64_t first_low_ = 1;
   uint64_t first_high_ = 1;
   uint64_t durable_ = 0;
+  std::optional<uint64_t> new_end_;
 
   // Since the last recovery that came to its end.
   uint64_t stored_ = 0;       // nothing up to here was lost yet

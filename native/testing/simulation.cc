@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <map>
 #include <random>
+#include <set>
 #include <sstream>
 
 #include "core/log.h"
@@ -55,6 +57,8 @@ class Run {
   void Rotate(Dice dice);
   void Spare(Dice dice);
   void TruncateBefore(Dice dice);
+  void TruncateAfter(Dice dice);
+  void MakeCheckpoint(Dice dice);
   void Read(Dice dice);
   void Look(Dice dice);
   void Verify(Dice dice);
@@ -112,6 +116,8 @@ class Run {
   void OpenDamaged(const Found& frame);
   size_t Quarantined();
   void CheckRecovered();
+  void CheckCheckpoints();
+  void ForgetCheckpointsAfter(uint64_t sequence);
   void CheckReads(Log& log, const ReadFilter& filter, uint64_t last, const char* who);
 
   const SimulationProgram& program_;
@@ -122,8 +128,10 @@ class Run {
   SteppedLog log_;
   LogModel model_;
   std::vector<StoppedWriter> writers_;
-  uint64_t failures_before_ = 0;  // of the platform, when the log was opened
-  uint64_t written_ = 0;          // numbers records, so that no two are alike
+  std::map<uint64_t, std::set<std::string>> checkpoints_tried_;  // with what, by record
+  uint64_t newest_checkpoint_ = 0;                               // that has to be there; 0: none
+  uint64_t failures_before_ = 0;                                 // of the platform, when the log was opened
+  uint64_t written_ = 0;                                         // numbers records, so that no two are alike
   // What the next death, and the open that follows it, do.
   Death armed_ = Death::kProcess;
   uint64_t crash_seed_ = 0;
@@ -149,6 +157,8 @@ constexpr std::array kActions{
     Action{"rotate", 9, &Run::Rotate},
     Action{"spare", 4, &Run::Spare},
     Action{"truncate-before", 4, &Run::TruncateBefore},
+    Action{"truncate-after", 5, &Run::TruncateAfter},
+    Action{"checkpoint", 5, &Run::MakeCheckpoint},
     Action{"read", 2, &Run::Read},
     Action{"look", 1, &Run::Look},
     Action{"verify", 1, &Run::Verify},
@@ -394,6 +404,79 @@ void Run::TruncateBefore(Dice dice) {
   if (Expect(status, "truncateBefore")) model_.TruncatedTo(log_.log().first_sequence());
 }
 
+void Run::TruncateAfter(Dice dice) {
+  if (!writers_.empty() || log_.Poisoned() || model_.EndUnknown()) return;
+  DoSync();
+  if (failed() || platform_.crashed() || log_.Poisoned() || model_.last() == 0) return;
+  const uint64_t first = model_.first() - 1;
+  const uint64_t sequence =
+      dice.Percent(50)
+          ? dice.Between(std::max(first, model_.last() - std::min<uint64_t>(model_.last(), 6)), model_.last())
+          : dice.Between(first, model_.last());
+  const bool nothing = sequence == model_.last();
+  const bool inside = model_.InsideFrame(sequence);
+  if (!nothing && !inside) model_.MayBeTruncatedAfter(sequence);
+  const Status status = log_.log().TruncateAfter(sequence);
+  Say([&] { return "  behind " + std::to_string(sequence) + ": " + (status.ok() ? "done" : status.message()); });
+  if (platform_.crashed()) return;
+  if (inside && status.ok()) return FailWith("the log was truncated in the middle of a batch");
+  if (status.code() == ErrorCode::kInsideBatch) {
+    if (!inside) FailWith("the end of a batch was taken for its middle: " + status.message());
+    return;
+  }
+  if (status.ok()) {
+    if (nothing) return;
+    model_.TruncatedAfter(sequence);
+    ForgetCheckpointsAfter(sequence);
+    if (log_.log().last_sequence() != sequence) FailWith("the log does not end where it was truncated");
+    if (log_.log().durable_sequence() != sequence) FailWith("not all that a truncation left is durable");
+    CheckReads(log_.log(), {}, sequence, "read after a truncation");
+  } else {
+    Expect(status, "truncateAfter");
+    if (!log_.Poisoned()) model_.NotTruncated();
+  }
+}
+
+void Run::MakeCheckpoint(Dice dice) {
+  if (log_.Poisoned() || model_.EndUnknown()) return;
+  DoSync();
+  const uint64_t durable = log_.open() ? log_.log().durable_sequence() : 0;
+  // It waits for durability, and nobody would wake it.
+  if (failed() || platform_.crashed() || log_.Poisoned() || durable < model_.first()) return;
+  const uint64_t sequence = dice.Percent(60) ? durable : dice.Between(model_.first(), durable);
+  const std::string data = "snapshot " + std::to_string(dice.Below(1000));
+  checkpoints_tried_[sequence].insert(data);
+  Checkpoint made;
+  const Status status = log_.log().CreateCheckpoint(sequence, BytesOf(data), &made);
+  Say([&] { return "  of record " + std::to_string(sequence) + ": " + (status.ok() ? "done" : status.message()); });
+  if (platform_.crashed() || !Expect(status, "createCheckpoint")) return;
+  newest_checkpoint_ = std::max(newest_checkpoint_, sequence);
+  checkpoints_tried_[sequence] = {data};
+}
+
+void Run::ForgetCheckpointsAfter(uint64_t sequence) {
+  std::erase_if(checkpoints_tried_, [sequence](const auto& each) { return each.first > sequence; });
+  if (newest_checkpoint_ <= sequence) return;
+  // Which of the older ones had been thinned out is not known here.
+  newest_checkpoint_ = 0;
+}
+
+void Run::CheckCheckpoints() {
+  std::vector<Checkpoint> checkpoints;
+  if (!Expect(log_.log().Checkpoints(&checkpoints), "checkpoints")) return;
+  ForgetCheckpointsAfter(log_.log().last_sequence());
+  bool newest = newest_checkpoint_ == 0;
+  for (const Checkpoint& checkpoint : checkpoints) {
+    const auto tried = checkpoints_tried_.find(checkpoint.sequence);
+    if (tried == checkpoints_tried_.end() || !tried->second.contains(TextOf(checkpoint.data))) {
+      return FailWith("there is a checkpoint of record " + std::to_string(checkpoint.sequence) + " that nobody made");
+    }
+    newest |= checkpoint.sequence >= newest_checkpoint_;
+  }
+  if (newest && !checkpoints.empty()) newest_checkpoint_ = checkpoints.back().sequence;
+  if (!newest) FailWith("the checkpoint of record " + std::to_string(newest_checkpoint_) + " is not there");
+}
+
 void Run::CheckReads(Log& log, const ReadFilter& filter, uint64_t last, const char* who) {
   std::unique_ptr<Reader> reader;
   if (!Expect(log.NewReader(filter, &reader), who)) return;
@@ -446,12 +529,14 @@ void Run::Read(Dice dice) {
   if (dice.Percent(50)) filter.from = dice.Between(1, model_.last() + 1);
   if (dice.Percent(50)) filter.to = dice.Between(1, model_.last() + 1);
   filter.reverse = dice.Percent(30);
+  if (model_.EndUnknown()) return;
   if (log_.log().last_sequence() != model_.CommittedEnd()) FailWith("the log does not end where all is committed");
   CheckReads(log_.log(), filter, model_.CommittedEnd(), "read");
 }
 
 // Another process looks, without a lock.
 void Run::Look(Dice) {
+  if (model_.EndUnknown()) return;
   std::shared_ptr<Log> other;
   if (!Expect(Log::Open(platform_, kRoot, {.read_only = true}, &other), "open read-only")) return;
   const uint64_t last = other->last_sequence();
@@ -601,6 +686,7 @@ std::vector<Run::Found> Run::DurableFrames(uint64_t* proof) {
 // The medium goes bad where a record lies that is durable, and a later frame that is durable too says so. That must
 // never pass in silence.
 void Run::Damage(Dice dice) {
+  if (model_.EndUnknown()) return;
   model_.Durable(log_.log().durable_sequence());
   armed_ = dice.Percent(50) ? Death::kPowerLoss : Death::kProcess;
   platform_.Crash(armed_, dice.Next());
@@ -779,6 +865,7 @@ void Run::CheckRecovered() {
   }
   if (log.durable_sequence() != log.last_sequence()) FailWith("not all that recovery kept is durable");
   CheckReads(log, {}, log.last_sequence(), "read after recovery");
+  CheckCheckpoints();
 }
 
 }  // namespace

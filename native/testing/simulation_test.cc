@@ -5,12 +5,14 @@
 #include <fstream>
 #include <random>
 
+#include "testing/files.h"
+
 namespace segwal {
 namespace {
 
 // Every program of failed_seeds.txt, each of which found a bug once.
 TEST(SimulationTest, WhatFailedOnceDoesNotFailAgain) {
-  std::ifstream file(SEGWAL_SOURCE_DIR "/native/testing/failed_seeds.txt");
+  std::ifstream file(SourceDirectory() + "/native/testing/failed_seeds.txt");
   ASSERT_TRUE(file.is_open());
   int programs = 0;
   for (std::string line; std::getline(file, line);) {

@@ -1,8 +1,5 @@
 #include "testing/watched_memory.h"
 
-#include <signal.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -13,10 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "testing/watched_pages.h"
+
 namespace segwal {
 namespace {
 
-// All blocks come from one reservation, so that the signal handler finds the flag of a page by its address alone. Pages
+// All blocks come from one reservation, so that the fault handler finds the flag of a page by its address alone. Pages
 // that nobody touches cost nothing.
 constexpr size_t kArenaBytes = size_t{1} << 30;
 constexpr size_t kArenaPages = kArenaBytes / WatchedMemory::kPage;
@@ -29,31 +28,16 @@ enum PageState : uint8_t {
 
 std::byte* arena = nullptr;
 std::array<std::atomic<uint8_t>, kArenaPages> page_states;
-struct sigaction previous_segv;
-struct sigaction previous_bus;
-
-void Protect(std::byte* at, size_t size, bool writable) {
-  if (::mprotect(at, size, writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0) std::abort();
-}
 
 // First writable, then dirty; Clean goes the other way round: first not dirty, then protected. Whichever way the two
 // interleave, a page that ends up writable ends up dirty, or its next store faults again.
-void OnFault(int signal, siginfo_t* info, void* context) {
-  auto* const address = static_cast<std::byte*>(info->si_addr);
-  if (address >= arena && address < arena + kArenaBytes) {
-    const size_t page = static_cast<size_t>(address - arena) / WatchedMemory::kPage;
-    Protect(arena + page * WatchedMemory::kPage, WatchedMemory::kPage, true);
-    page_states[page].store(kDirtied, std::memory_order_seq_cst);
-    return;
-  }
-  // Somebody's bug. Who was here before may have something to say about it; otherwise the store is tried again and
-  // kills.
-  const struct sigaction& previous = signal == SIGBUS ? previous_bus : previous_segv;
-  if ((previous.sa_flags & SA_SIGINFO) != 0) {
-    previous.sa_sigaction(signal, info, context);
-  } else {
-    ::signal(signal, SIG_DFL);
-  }
+bool LetStoreThrough(void* address) {
+  auto* const at = static_cast<std::byte*>(address);
+  if (at < arena || at >= arena + kArenaBytes) return false;
+  const size_t page = static_cast<size_t>(at - arena) / WatchedMemory::kPage;
+  ProtectPages(arena + page * WatchedMemory::kPage, WatchedMemory::kPage, true);
+  page_states[page].store(kDirtied, std::memory_order_seq_cst);
+  return true;
 }
 
 // Hands out stretches of the arena and takes them back. Never destroyed: blocks may outlive it.
@@ -71,7 +55,7 @@ class Arena {
       std::byte* const block = arena + used_;
       used_ += size;
       if (used_ > kArenaBytes) std::abort();
-      Protect(block, size, false);
+      ProtectPages(block, size, false);
       return block;
     }
     std::byte* const block = free.back();
@@ -82,28 +66,21 @@ class Arena {
   // Pages that were written become zero again.
   void GiveBack(std::byte* block, size_t size) {
     const auto first = static_cast<size_t>(block - arena) / WatchedMemory::kPage;
-    Protect(block, size, true);
+    ProtectPages(block, size, true);
     for (size_t page = 0; page < size / WatchedMemory::kPage; ++page) {
       if (page_states[first + page].exchange(kUntouched) != kUntouched) {
         std::memset(block + page * WatchedMemory::kPage, 0, WatchedMemory::kPage);
       }
     }
-    Protect(block, size, false);
+    ProtectPages(block, size, false);
     const std::lock_guard lock(mutex_);
     free_[size].push_back(block);
   }
 
  private:
   Arena() {
-    void* const reserved = ::mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (reserved == MAP_FAILED) std::abort();
-    arena = static_cast<std::byte*>(reserved);
-    struct sigaction action{};
-    action.sa_sigaction = OnFault;
-    action.sa_flags = SA_SIGINFO | SA_NODEFER;
-    sigemptyset(&action.sa_mask);
-    ::sigaction(SIGSEGV, &action, &previous_segv);
-    ::sigaction(SIGBUS, &action, &previous_bus);
+    arena = ReservePages(kArenaBytes);
+    CatchRefusedAccesses(LetStoreThrough);
   }
 
   std::mutex mutex_;
@@ -138,7 +115,7 @@ bool WatchedMemory::Dirty(size_t page) const { return page_states[PageOf(data_, 
 
 void WatchedMemory::Clean(size_t page) {
   page_states[PageOf(data_, page)].store(kClean, std::memory_order_seq_cst);
-  Protect(data_ + page * kPage, kPage, false);
+  ProtectPages(data_ + page * kPage, kPage, false);
 }
 
 #if defined(__clang__) || defined(__GNUC__)

@@ -72,6 +72,7 @@ const orders: Record<string, (...args: string[]) => unknown> = {
   waited: () => Promise.all(waiting.splice(0)),
   rotate: () => wal.rotate(),
   'truncate-before': (sequence = '1') => wal.truncateBefore(Number(sequence)),
+  health: () => wal.health(),
   durable: () => wal.durableSequence,
   last: () => wal.lastSequence,
   count: () => {

@@ -1,5 +1,7 @@
 // Format version 1 of the files of a log, as docs/FORMAT.md has it, read and written by code of its own: a second opinion
 // on native/core/format.cc. Sizes and sequence numbers are numbers, salts are bigints.
+import { gunzipSync } from 'node:zlib';
+
 import { crc32c } from '@node-rs/crc32';
 
 export const headerSize = 4096;
@@ -265,7 +267,7 @@ export interface Frame extends FrameHeader {
   flags: number;
   /** Sequence numbers that it stands for. */
   count: number;
-  /** None in a filler. */
+  /** None in a filler, and in a compressed batch unless the codec is gzip. */
   records: FormatRecord[];
 }
 
@@ -328,6 +330,26 @@ function decodeBatch(payload: Buffer): FormatRecord[] | undefined {
   return at === payload.length && records.length > 0 ? records : undefined;
 }
 
+const gzipCodec = 3;
+
+/** The payload of a compressed batch: its records, when the codec is gzip, and how many there are in any case. */
+function decodeCompressed(payload: Buffer, codec: number): { count: number; records: FormatRecord[] } | undefined {
+  if (payload.length <= 12) return undefined;
+  const count = payload.readUInt32LE(0);
+  const bytes = payload.readUInt32LE(8);
+  if (payload.length !== Math.max(12 + bytes, 8 * count)) return undefined;
+  if (codec !== gzipCodec) return { count, records: [] };
+  const plain = gunzipSync(payload.subarray(12, 12 + bytes));
+  const records = plain.length === payload.readUInt32LE(4) ? decodeBatch(plain) : undefined;
+  return records?.length === count ? { count, records } : undefined;
+}
+
+/** Makes the checksum of the frame at `offset` right again, after its bytes were changed. */
+export function writeFrameChecksum(segment: Buffer, offset: number): void {
+  const frame = segment.subarray(offset, offset + segment.readUInt32LE(offset));
+  frame.writeUInt32LE(frameChecksum(identityOf(segment).salt, frame), 4);
+}
+
 function decodePlain(payload: Buffer, kind: number, flags: number): FormatRecord | undefined {
   if ((flags & flag.key) === 0) return { kind, key: null, data: payload };
   const dataAt = payload.length < 2 ? Infinity : 2 + payload.readUInt16LE(0);
@@ -350,6 +372,10 @@ export function readFrame(segment: Buffer, offset: number, index: number): Frame
   const payload = bytes.subarray(frameHeaderSize);
   if ((flags & flag.filler) !== 0) {
     return { ...header, count: payload.length < 4 ? 1 : payload.readUInt32LE(0), records: [] };
+  }
+  if ((flags & flag.codec) !== 0) {
+    const compressed = decodeCompressed(payload, (flags & flag.codec) >> 3);
+    return compressed && { ...header, ...compressed };
   }
   if ((flags & flag.batch) !== 0) {
     const records = payload.length < 4 ? undefined : decodeBatch(payload);

@@ -55,7 +55,8 @@ export class Subordinate {
 /** Why this machine cannot trace the system calls of a process; undefined when it can. */
 export function straceRefusal(): string | undefined {
   const trial = 'sleep 0.2 & strace -f -o /dev/null -p $!';
-  const { status, stderr } = spawnSync('sh', ['-c', trial], { encoding: 'utf8' });
+  const { status, stderr, error } = spawnSync('sh', ['-c', trial], { encoding: 'utf8' });
+  if (error !== undefined) return error.message;
   return status === 0 ? undefined : (stderr.trim().split('\n')[0] ?? 'strace failed');
 }
 
@@ -63,10 +64,21 @@ export function straceRefusal(): string | undefined {
  * From when this resolves, system calls of the process fail as strace's `inject` says. `ended` resolves when the tracer
  * has seen the process end.
  */
-export async function injectInto(pid: number, inject: string): Promise<{ ended: Promise<unknown> }> {
+export function injectInto(pid: number, inject: string): Promise<{ ended: Promise<unknown> }> {
   const call = inject.split(':', 1)[0] ?? '';
-  const options = ['-f', '-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${inject}`, '-p', String(pid)];
-  const tracer = spawn('strace', options, { stdio: ['ignore', 'ignore', 'pipe'] });
+  return attach(pid, ['-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${inject}`]);
+}
+
+/**
+ * From when this resolves, the system calls of the process are written to `file`, a line for each, with the thread that
+ * made it in front.
+ */
+export function traceInto(pid: number, calls: readonly string[], file: string): Promise<{ ended: Promise<unknown> }> {
+  return attach(pid, ['-o', file, '-e', `trace=${calls.join(',')}`]);
+}
+
+async function attach(pid: number, options: readonly string[]): Promise<{ ended: Promise<unknown> }> {
+  const tracer = spawn('strace', ['-f', ...options, '-p', String(pid)], { stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(tracer, 'exit');
   const attached = new Promise<void>((resolve) => {
     // Read to its end: it tells of every thread that comes.

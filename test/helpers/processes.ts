@@ -6,6 +6,9 @@ import { join, resolve } from 'node:path';
 const root = resolve(__dirname, '..', '..');
 const register = join(__dirname, 'register.js');
 
+/** On Windows a process can end another one, but not send it what Ctrl-C sends. */
+export const canInterrupt = process.platform !== 'win32';
+
 export interface Outcome {
   status: number | null;
   signal: NodeJS.Signals | null;

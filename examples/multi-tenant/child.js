@@ -1,0 +1,17 @@
+// The process that is killed: takes step after step, and prints the number of each that it has taken.
+const { stepOf } = require('./steps');
+const { TenantStore } = require('./store');
+
+async function work(directory, seed, first) {
+  const store = await TenantStore.open(directory);
+  for (let i = first; ; i++) {
+    const entries = stepOf(seed, i);
+    if (entries.length === 0) await store.checkpoint();
+    else if (entries.length === 1) await store.write(entries[0]);
+    else await store.writeBatch(entries);
+    process.stdout.write(`${i}\n`);
+  }
+}
+
+const [directory, seed, first] = process.argv.slice(2);
+work(directory, Number(seed), Number(first));
