@@ -12,6 +12,8 @@ export type { ReadBatchOptions, ReadOptions } from './read-options';
 export type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
 export type { ReplayFrom, ReplayOptions, ReplayResult } from './replay';
 export type { Finding, Progress, RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+export { WalHold } from './retention';
+export type { CleanupResult, RetentionOptions } from './retention';
 export type { WriteStreamOptions } from './streams';
 export type { CommitOptions, Transaction } from './transaction';
 export type { VerifyOptions } from './verification';

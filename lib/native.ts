@@ -21,6 +21,12 @@ export interface NativeOpenOptions {
   salvage: boolean;
   sync: NativeSyncPolicy | null; // null: the default, or that of the log when it is open already
   maxDirtyBytes: number | null; // the same; Infinity: no bound
+  retention: NativeRetention | null;
+}
+
+export interface NativeRetention {
+  maxAgeUs: number; // Infinity: no bound, also below
+  maxBytes: number;
 }
 
 export interface NativeSyncPolicy {
@@ -192,6 +198,11 @@ export interface NativeLog {
 
   rotate(): Promise<void>;
   truncateBefore(sequence: number): Promise<void>;
+  /** Rejects with the first failure to delete a file; what else could be deleted is. */
+  cleanup(): Promise<{ segmentsRemoved: number; bytesFreed: number }>;
+  /** Keeps `sequence` and what follows from being cleaned up; a number to release it by, or −code. */
+  hold(sequence: number): number;
+  releaseHold(hold: number): void;
   /** Rejects with `WAL_INSIDE_BATCH` and its range, `WAL_TRUNCATED` for what is gone. */
   truncateAfter(sequence: number): Promise<void>;
   /** Changes with each `truncateAfter` that this log has seen, by whomever. */

@@ -14,6 +14,8 @@ import type { PackedRecords, RecordInput, RecordOptions, WalRecord } from './rec
 import { checkReplay } from './replay';
 import type { ReplayFrom, ReplayOptions, ReplayResult } from './replay';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+import { WalHold } from './retention';
+import type { CleanupResult } from './retention';
 import { makeReadStream, makeWriteStream } from './streams';
 import type { WriteStreamOptions } from './streams';
 import { Transaction } from './transaction';
@@ -203,6 +205,19 @@ export class NullWal<T = Buffer> implements Wal<T> {
       checkSequence('sequence', sequence);
       this.assertWritable();
     });
+  }
+
+  cleanup(): Promise<CleanupResult> {
+    return promised(() => {
+      this.assertWritable();
+      return { segmentsRemoved: 0, bytesFreed: 0 };
+    });
+  }
+
+  hold(sequence: number): WalHold {
+    checkSequence('sequence', sequence);
+    this.assertWritable();
+    return WalHold.ofNothing(sequence);
   }
 
   /** The numbers behind `sequence` are handed out again. */

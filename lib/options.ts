@@ -2,6 +2,8 @@ import type { Codec } from './codec';
 import { compressions, compressorFor } from './compression';
 import type { BatchCompressor, Compression } from './compression';
 import type { Native, NativeOpenOptions, NativeSyncPolicy } from './native';
+import { resolveRetention } from './retention';
+import type { RetentionOptions } from './retention';
 import { checkBoolean, checkInteger, checkNumber, checkOptions, closest, describe } from './validation';
 
 /**
@@ -70,6 +72,11 @@ export interface WalOptions<T = Buffer> {
    * JavaScript thread.
    */
   compression?: Compression;
+  /**
+   * What is kept though no checkpoint needs it. Given, the log cleans up by itself, about once a second, on a native
+   * thread: see {@link WalManager.cleanup}. Default: nothing is deleted unasked.
+   */
+  retention?: RetentionOptions;
   /** Makes this a typed log. */
   codec?: Codec<T>;
   /** See {@link SwitchableWalOptions}. */
@@ -97,6 +104,7 @@ const walOptionNames = [
   'readOnly',
   'create',
   'recovery',
+  'retention',
   'compression',
   'codec',
   'enabled',
@@ -129,6 +137,9 @@ export function resolveOptions<T>(options: WalOptions<T>, constants: Native['con
   if (readOnly && recovery === 'salvage') {
     throw new TypeError("recovery: 'salvage' writes to the log; it cannot go with readOnly");
   }
+  if (readOnly && options.retention !== undefined) {
+    throw new TypeError('retention deletes segments; it cannot go with readOnly');
+  }
   return {
     policy,
     native: {
@@ -138,6 +149,7 @@ export function resolveOptions<T>(options: WalOptions<T>, constants: Native['con
       salvage: recovery === 'salvage',
       sync,
       maxDirtyBytes: resolveDirtyBytes(options.maxDirtyBytes),
+      retention: resolveRetention(options.retention),
     },
     compressor: compressorFor(compression),
     codec: resolveCodec(options.codec),

@@ -39,6 +39,8 @@ import {
 import type { Batch, PackedRecords, RecordInput, RecordOptions, WalRecord } from './records';
 import { toRecoveryReport, toSegmentInfo, toStats } from './reports';
 import type { RecoveryReport, SegmentInfo, VerifyReport, WalStats } from './reports';
+import { WalHold } from './retention';
+import type { CleanupResult } from './retention';
 import { makeReadStream, makeWriteStream } from './streams';
 import type { WriteStreamOptions } from './streams';
 import { runReplay } from './replay';
@@ -462,6 +464,32 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     checkSequence('sequence', sequence);
     this.assertWritable();
     await this.track(settle(this.native.truncateBefore(sequence)));
+  }
+
+  /**
+   * Deletes the whole sealed segments that are not needed any more: neither by the newest checkpoint, if there is one, nor
+   * by `retention`, if the log was opened with it; without either it deletes nothing. Never one of which a reader of this
+   * process has something still to read, or that is held. That the log begins later is durable before the first file goes.
+   *
+   * @throws {@link WalError} `WAL_IO` when the system would not delete a file: it does not belong to the log any more, and is
+   * tried again with every cleanup, by `close` and by the next open; `WAL_DISK_FULL`, `WAL_POISONED`, `WAL_CLOSED`,
+   * `WAL_READ_ONLY` (as rejections).
+   */
+  async cleanup(): Promise<CleanupResult> {
+    this.assertWritable();
+    return this.track(settle(this.native.cleanup()));
+  }
+
+  /**
+   * Keeps the record and everything behind it from being cleaned up until the hold is released: a consumer, a replay. It
+   * does not outlive the log, nor hinder `truncateBefore`. Readers hold what they have still to read by themselves.
+   *
+   * @throws {@link WalError} `WAL_TRUNCATED` when the record is gone already, `WAL_CLOSED`, `WAL_READ_ONLY`.
+   */
+  hold(sequence: number): WalHold {
+    checkSequence('sequence', sequence);
+    this.assertWritable();
+    return WalHold.take(this.native, sequence);
   }
 
   /**

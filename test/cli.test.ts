@@ -61,7 +61,7 @@ describe('segwal', () => {
     }
   });
 
-  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint', 'truncate'])(
+  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint', 'truncate', 'cleanup'])(
     '%s --help tells of the command',
     async (command) => {
       const { status, stdout } = await runCli([command, '--help']);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { WalError } from '../errors';
 import { closest } from '../validation';
 import { checkpoint } from './checkpoint';
+import { cleanup } from './cleanup';
 import { Arguments, exitCodeHelp, exitCodes, InputError, UsageError } from './command';
 import type { Command } from './command';
 import { dump } from './dump';
@@ -27,6 +28,7 @@ const commands: Readonly<Record<string, Command>> = {
   tail,
   checkpoint,
   truncate,
+  cleanup,
 };
 
 const help = `Usage: segwal <command> <dir> [arguments]
@@ -40,7 +42,7 @@ ${Object.entries(commands)
   segwal <command> --help   what the command does and takes
   segwal --version          the version of this program
 
-All commands but ingest, checkpoint, truncate and repair --apply only read, and work on a log that another process is writing.
+All commands but ingest, checkpoint, truncate, cleanup and repair --apply only read, and work on a log that another process is writing.
 Errors are one line on standard error: "segwal: CODE: what is wrong".
 
 ${exitCodeHelp}

@@ -101,6 +101,13 @@ Napi::Object ToJs(Napi::Env env, const LogStats& stats) {
   return object;
 }
 
+Napi::Object ToJs(Napi::Env env, const CleanupResult& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object["segmentsRemoved"] = ToJs(env, result.segments_removed);
+  object["bytesFreed"] = ToJs(env, result.bytes_freed);
+  return object;
+}
+
 Napi::Object ToJs(Napi::Env env, const Checkpoint& checkpoint) {
   Napi::Object object = Napi::Object::New(env);
   object["sequence"] = ToJs(env, checkpoint.sequence);
@@ -131,6 +138,12 @@ std::optional<uint64_t> ToOptionalU64(const Napi::Value& value) {
   return value.IsNumber() ? std::optional(ToU64(value)) : std::nullopt;
 }
 
+std::optional<Retention> ToRetention(const Napi::Value& value) {
+  if (!value.IsObject()) return std::nullopt;
+  const auto retention = value.As<Napi::Object>();
+  return Retention{.max_age_us = ToU64(retention.Get("maxAgeUs")), .max_bytes = ToU64(retention.Get("maxBytes"))};
+}
+
 std::optional<SyncPolicy> ToSyncPolicy(const Napi::Value& value) {
   if (!value.IsObject()) return std::nullopt;
   const auto policy = value.As<Napi::Object>();
@@ -147,7 +160,8 @@ LogOptions ToLogOptions(const Napi::Object& options) {
           .read_only = options.Get("readOnly").ToBoolean(),
           .salvage = options.Get("salvage").ToBoolean(),
           .sync = ToSyncPolicy(options.Get("sync")),
-          .max_dirty_bytes = ToOptionalU64(options.Get("maxDirtyBytes"))};
+          .max_dirty_bytes = ToOptionalU64(options.Get("maxDirtyBytes")),
+          .retention = ToRetention(options.Get("retention"))};
 }
 
 ReadFilter ToReadFilter(const Napi::Object& filter) {

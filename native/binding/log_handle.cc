@@ -111,6 +111,9 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"stopFollowing", StopFollowing},
       {"rotate", Rotate},
       {"truncateBefore", TruncateBefore},
+      {"cleanup", Cleanup},
+      {"hold", Hold},
+      {"releaseHold", ReleaseHold},
       {"truncateAfter", TruncateAfter},
       {"truncations", Truncations},
       {"createCheckpoint", CreateCheckpoint},
@@ -603,6 +606,37 @@ napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
 }
 
+napi_value LogHandle::Cleanup(napi_env env, napi_callback_info info) {
+  auto& self = SelfOf<LogHandle>(env, info);
+  auto result = std::make_shared<CleanupResult>();
+  return self.Promise(
+      env, [log = self.log_, result] { return log->Cleanup(result.get()); },
+      [result](Napi::Env back) { return ToJs(back, *result); });
+}
+
+napi_value LogHandle::Hold(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
+  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  std::unique_ptr<Holds::Hold> hold = self.log_->HoldFrom(sequence);
+  const uint64_t first = std::max(hold->sequence(), self.log_->first_sequence());
+  if (first > sequence) {
+    return self.Refuse(
+        env, Status(ErrorCode::kTruncated, "record " + std::to_string(sequence) +
+                                               " cannot be held: the log begins with record " + std::to_string(first)));
+  }
+  self.holds_.emplace(++self.last_hold_, std::move(hold));
+  return Double(env, static_cast<double>(self.last_hold_));
+}
+
+napi_value LogHandle::ReleaseHold(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  self.holds_.erase(ToU64(Napi::Value(env, arguments[0])));
+  return Napi::Env(env).Undefined();
+}
+
 napi_value LogHandle::TruncateAfter(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
@@ -709,6 +743,7 @@ void LogHandle::CloseReaders() {
     reader->Detach();
   }
   readers_.clear();
+  holds_.clear();
 }
 
 void LogHandle::StartClosing(Napi::Env env) {

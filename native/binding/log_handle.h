@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "binding/environment.h"
@@ -63,6 +64,9 @@ class LogHandle final : public FunctionOwner,
   static napi_value StopFollowing(napi_env env, napi_callback_info info);
   static napi_value Rotate(napi_env env, napi_callback_info info);
   static napi_value TruncateBefore(napi_env env, napi_callback_info info);
+  static napi_value Cleanup(napi_env env, napi_callback_info info);
+  static napi_value Hold(napi_env env, napi_callback_info info);
+  static napi_value ReleaseHold(napi_env env, napi_callback_info info);
   static napi_value TruncateAfter(napi_env env, napi_callback_info info);
   static napi_value Truncations(napi_env env, napi_callback_info info);
   static napi_value CreateCheckpoint(napi_env env, napi_callback_info info);
@@ -112,6 +116,8 @@ class LogHandle final : public FunctionOwner,
   std::vector<char> data_scratch_;
   std::vector<char> key_scratch_;
   std::unordered_set<ReaderHandle*> readers_;
+  std::unordered_map<uint64_t, std::unique_ptr<Holds::Hold>> holds_;  // by number
+  uint64_t last_hold_ = 0;
   int running_ = 0;  // asynchronous operations
   std::atomic<bool> closing_{false};
   bool closed_ = false;

@@ -12,6 +12,11 @@ std::string Describe(const SyncPolicy& policy) {
          ", maxBytes: " + std::to_string(policy.max_bytes) + "}";
 }
 
+std::string Describe(const Retention& retention) {
+  const auto number = [](uint64_t value) { return value == UINT64_MAX ? "no bound" : std::to_string(value); };
+  return "{maxAge: " + number(retention.max_age_us) + " us, maxBytes: " + number(retention.max_bytes) + "}";
+}
+
 // Options that contradict those of the log that is open already.
 Status CheckJoin(const Log& log, const LogOptions& options) {
   const LogOptions& open = log.options();
@@ -28,6 +33,12 @@ Status CheckJoin(const Log& log, const LogOptions& options) {
     return Status(ErrorCode::kOptionsMismatch, "the log is open in this process with maxDirtyBytes " +
                                                    std::to_string(*open.max_dirty_bytes) + ", but this open asks for " +
                                                    std::to_string(*options.max_dirty_bytes));
+  }
+  if (options.retention && options.retention != open.retention) {
+    return Status(ErrorCode::kOptionsMismatch,
+                  "the log is open in this process with " +
+                      (open.retention ? "retention " + Describe(*open.retention) : std::string("no retention")) +
+                      ", but this open asks for retention " + Describe(*options.retention));
   }
   return Status::Ok();
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/directory.h"
+#include "core/holds.h"
 #include "core/reclaimer.h"
 #include "core/segment.h"
 #include "core/time_index.h"
@@ -78,6 +79,7 @@ class Catalog {
   // How often that has happened, and the lowest record that it left since there were `cuts` of them.
   uint64_t cuts() const { return cuts_count_.load(std::memory_order_acquire); }
   uint64_t LowestCutSince(uint64_t cuts) const;
+  Holds& holds() { return holds_; }
   // What a reader calls when it has reason to think that another process has changed the log. Before any reader is
   // made.
   void SetLook(std::function<void()> look) { look_ = std::move(look); }
@@ -126,6 +128,7 @@ class Catalog {
   const std::shared_ptr<Reclaimer> reclaimer_;
 
   std::function<void()> look_;
+  Holds holds_;
 
   mutable std::mutex mutex_;
   std::vector<uint64_t> cuts_;  // the record that each left as the last

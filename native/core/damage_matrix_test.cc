@@ -64,6 +64,7 @@ std::vector<Field> HeaderFields(const std::string& file, const std::string& what
                         {"live pointer count", 1028, 4},
                         {"live boot id", 1088, 16},
                         {"live pid", 1104, 4},
+                        {"live truncations", 1120, 8},
                         {"mark synced", 1536, 4},
                         {"mark crc", 1540, 4},
                         {"orderly end", 1600, 4},
@@ -221,9 +222,10 @@ std::vector<Row> AllRows(const DamagedLog& log) {
   const std::string meta = DamagedLog::kMeta;
   add(DamagesOfFile("wal.meta", meta, "", log.older(), log.other()));
   const std::pair<const char*, std::pair<uint64_t, uint64_t>> fields[] = {
-      {"magic", {0, 8}},    {"version", {8, 4}},        {"log id", {16, 16}},        {"segment size", {32, 8}},
-      {"created", {40, 8}}, {"first segment", {48, 8}}, {"first sequence", {56, 8}}, {"durable sequence", {64, 8}},
-      {"zeros", {72, 436}}, {"crc", {508, 4}}};
+      {"magic", {0, 8}},        {"version", {8, 4}},        {"log id", {16, 16}},        {"segment size", {32, 8}},
+      {"created", {40, 8}},     {"first segment", {48, 8}}, {"first sequence", {56, 8}}, {"durable sequence", {64, 8}},
+      {"truncations", {72, 8}}, {"truncated to", {80, 8}},  {"truncating", {88, 8}},     {"zeros", {96, 412}},
+      {"crc", {508, 4}}};
   for (const auto& [name, place] : fields) {
     add(DamagesOf({std::string("wal.meta, ") + name, meta, place.first, place.second, UINT64_MAX}, log.older()));
   }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "core/holds.h"
 #include "core/types.h"
 #include "platform/platform.h"
 
@@ -97,6 +98,12 @@ class Log {
   // Deletes whole segments all of whose records lie before `sequence`. Everything before the segments that stay is
   // durable first, and so is the identity of the first of them.
   virtual Status TruncateBefore(uint64_t sequence) = 0;
+
+  // Deletes whole segments that neither the newest checkpoint nor the retention of the options needs any more, and that
+  // nobody of this process reads or holds. What cannot be deleted yet is tried again, and said to have failed.
+  virtual Status Cleanup(CleanupResult* result) = 0;
+  // Cleanup keeps `sequence` and what follows as long as this lives; or less, when a part of that is going already.
+  virtual std::unique_ptr<Holds::Hold> HoldFrom(uint64_t sequence) = 0;
 
   // Drops every record behind `sequence`, durably: either all of them or, when it fails before, none. Their numbers are
   // used again. What came before is durable first, checkpoints of dropped records are removed, and readers that would

@@ -326,6 +326,8 @@ Status ReadOnlyLog::WaitDurable(uint64_t) { return ReadOnly("making records dura
 Status ReadOnlyLog::Rotate() { return ReadOnly("rotating"); }
 Status ReadOnlyLog::TruncateBefore(uint64_t) { return ReadOnly("truncating"); }
 
+Status ReadOnlyLog::Cleanup(CleanupResult*) { return ReadOnly("cleaning up"); }
+std::unique_ptr<Holds::Hold> ReadOnlyLog::HoldFrom(uint64_t sequence) { return catalog_.holds().Take(sequence); }
 Status ReadOnlyLog::TruncateAfter(uint64_t) { return ReadOnly("truncating"); }
 
 Status ReadOnlyLog::CreateCheckpoint(uint64_t, std::optional<ByteView>, Checkpoint*) {

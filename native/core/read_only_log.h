@@ -40,6 +40,8 @@ class ReadOnlyLog final : public Log {
   void RemoveListener(DurabilityListener*) override {}
   Status Rotate() override;
   Status TruncateBefore(uint64_t sequence) override;
+  Status Cleanup(CleanupResult* result) override;
+  std::unique_ptr<Holds::Hold> HoldFrom(uint64_t sequence) override;
   Status TruncateAfter(uint64_t sequence) override;
   uint64_t truncations() const override { return catalog_.cuts(); }
   Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;

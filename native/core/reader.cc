@@ -7,9 +7,11 @@
 
 namespace segwal {
 
-Reader::Reader(Catalog& catalog, uint64_t cuts, const ReadFilter& filter, uint64_t wanted_to)
+Reader::Reader(Catalog& catalog, uint64_t cuts, const ReadFilter& filter, uint64_t wanted_to,
+               std::unique_ptr<Holds::Hold> hold)
     : catalog_(catalog),
       filter_(filter),
+      hold_(std::move(hold)),
       wanted_to_(wanted_to),
       times_{.from_us = filter.from_time_us, .to_us = filter.to_time_us},
       remaining_(filter.limit),
@@ -32,7 +34,9 @@ Status Reader::Make(Catalog& catalog, uint64_t cuts, uint64_t first, uint64_t la
     filter.from = std::max(filter.from, entry->base_sequence());
     filter.to = std::min(filter.to, catalog.LastSequenceOf(filter.segment));
   }
-  reader->reset(new Reader(catalog, cuts, filter, wanted_to));
+  std::unique_ptr<Holds::Hold> hold = catalog.holds().Take(filter.from);
+  filter.from = std::max(filter.from, hold->sequence());
+  reader->reset(new Reader(catalog, cuts, filter, wanted_to, std::move(hold)));
   return Status::Ok();
 }
 
@@ -44,6 +48,7 @@ void Reader::Extend(uint64_t last) {
 
 void Reader::Close() {
   closed_ = true;
+  hold_.reset();
   view_.reset();
   items_.clear();
   next_item_ = 0;
@@ -224,6 +229,7 @@ Status Reader::EnterSegment() {
   SEGWAL_TRY(CheckMemory());  // of the segment that is left
   SEGWAL_TRY(catalog_.View(entry->id(), &view_));
   view_cuts_ = LoadTruncations(view_->data);
+  if (hold_ && !filter_.reverse) hold_->MoveTo(next_);
   view_first_ = entry->base_sequence();
   view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));
   position_ = view_->index->Seek(view_->data, view_->end, static_cast<uint32_t>(next_ - view_first_));

@@ -38,7 +38,8 @@ class Reader {
   void Close();
 
  private:
-  Reader(Catalog& catalog, uint64_t cuts, const ReadFilter& filter, uint64_t wanted_to);
+  Reader(Catalog& catalog, uint64_t cuts, const ReadFilter& filter, uint64_t wanted_to,
+         std::unique_ptr<Holds::Hold> hold);
 
   struct Item {
     RecordView record;  // of a compressed batch: its bytes
@@ -78,7 +79,8 @@ class Reader {
 
   Catalog& catalog_;
   ReadFilter filter_;
-  const uint64_t wanted_to_;  // filter_.to as the caller gave it
+  std::unique_ptr<Holds::Hold> hold_;  // cleanup leaves what is still to be read
+  const uint64_t wanted_to_;           // filter_.to as the caller gave it
   const TimeRange times_;
   uint64_t remaining_;
   bool closed_ = false;

@@ -208,6 +208,16 @@ Status RecoveryAction::ZeroTail(const Candidate& segment, uint64_t offset) {
   std::unique_ptr<File> file;
   SEGWAL_TRY(platform_.Open(directory_.SegmentPath(segment.id), OpenMode::kReadWrite, &file));
   if (plan_.zero_tail) SEGWAL_TRY(file->Zero(offset, segment.identity.segment_size - offset));
+  if (plan_.truncate_to) {
+    // Everything was durable here, and zeros that a failed sync has lost would never be written by a later one.
+    std::unique_ptr<File> second;
+    SEGWAL_TRY(platform_.Open(directory_.SegmentPath(segment.id), OpenMode::kReadWrite, &second));
+    std::unique_ptr<Mapping> mapping;
+    SEGWAL_TRY(platform_.Map(std::move(second), segment.identity.segment_size, true, &mapping));
+    Dirty(mapping->data(), offset, mapping->size());
+    SEGWAL_TRY(mapping->Sync(AlignDown(offset, kPageSize), mapping->size() - AlignDown(offset, kPageSize)));
+    SEGWAL_TRY(CheckMemory(*mapping, segment.id));
+  }
   // Also when it reads as zero: whoever zeroed it before may have died before this.
   return file->Sync();
 }

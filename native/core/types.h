@@ -28,6 +28,20 @@ struct SyncPolicy {
 // Of bytes of frames that are not durable yet: where an append is refused. At least two segments in any case.
 inline constexpr uint64_t kDefaultMaxDirtyBytes = uint64_t{256} << 20;
 
+// What is kept though no checkpoint needs it: whole segments of which a record is not older than `max_age_us`, as long
+// as all together take at most `max_bytes` on the disk.
+struct Retention {
+  uint64_t max_age_us = UINT64_MAX;
+  uint64_t max_bytes = UINT64_MAX;
+
+  bool operator==(const Retention&) const = default;
+};
+
+struct CleanupResult {
+  uint64_t segments_removed = 0;
+  uint64_t bytes_freed = 0;  // of files, those of earlier tries too
+};
+
 struct LogOptions {
   uint64_t segment_size = 0;  // bytes; 0: the log's own, or kDefaultSegmentSize for a new one
   bool create = true;
@@ -39,6 +53,8 @@ struct LogOptions {
   // An append that would leave more bytes of frames than this not durable is refused; UINT64_MAX: none is. A frame
   // larger than that is taken when nothing else waits for the disk.
   std::optional<uint64_t> max_dirty_bytes;
+  // Given, the log cleans up by itself, about once a second.
+  std::optional<Retention> retention;
 };
 
 // One record on its way in. `key` absent is not the same as `key` empty.

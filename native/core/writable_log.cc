@@ -89,6 +89,7 @@ Status WritableLog::OpenAndRecover() {
 void WritableLog::Start() {
   allocator_->Start();
   syncer_->Start();
+  if (options_.retention) janitor_ = std::thread([this] { Janitor(); });
 }
 
 WritableLog::~WritableLog() { Abandon(); }
@@ -162,38 +163,6 @@ Status WritableLog::Rotate() {
   };
   state_.durable_wake.wait(lock, [&] { return done() || !state_.fatal.ok(); });
   return done() ? Status::Ok() : state_.fatal;
-}
-
-Status WritableLog::TruncateBefore(uint64_t sequence) {
-  const std::lock_guard one_at_a_time(life_mutex_);
-  // The first segment to keep: the last one that begins at or before `sequence`, or the active one.
-  std::vector<Catalog::Entry> entries = catalog_.Entries();
-  const auto keep =
-      std::prev(std::ranges::upper_bound(entries.begin() + 1, entries.end(), sequence, {},
-                                         [](const Catalog::Entry& entry) { return entry.base_sequence(); }));
-  if (keep == entries.begin()) return Status::Ok();
-  // What stays must not depend on what goes: the kept log begins with a durable identity and durable records before it.
-  SEGWAL_TRY(syncer_->Wait(keep->base_sequence() - 1));
-  if (keep->live) SEGWAL_TRY(keep->live->Sync(0, kSegmentHeaderSize));
-  const uint64_t id = keep->id();
-  LogMeta meta = meta_;
-  meta.first_segment = id;
-  meta.first_sequence = keep->base_sequence();
-  // Durable before the first file goes, so that a missing front is told from a lost one.
-  SEGWAL_TRY(state_.directory.WriteMeta(meta));
-  {
-    const std::lock_guard lock(meta_mutex_);
-    meta_ = meta;
-  }
-  entries.clear();  // lets go of live segments
-  const std::vector<Catalog::Entry> before = catalog_.Entries();
-  catalog_.RemoveBefore(id);
-  for (const Catalog::Entry& entry : before) {
-    if (entry.id() >= id) break;
-    Status status = state_.platform.Remove(state_.directory.SegmentPath(entry.id()));
-    if (!status.ok() && status.code() != ErrorCode::kNotFound) return status;
-  }
-  return state_.platform.SyncDirectory(state_.directory.SegmentsPath());
 }
 
 Status WritableLog::CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) {
@@ -288,6 +257,7 @@ Status WritableLog::Verify(const VerifyOptions& options, VerifyReport* report) {
 }
 
 Status WritableLog::Close() {
+  StopJanitor();
   Status status;
   if (syncer_) status = syncer_->Wait(appended_sequence());
   return Shut(std::move(status), true);
@@ -305,6 +275,7 @@ Status WritableLog::Finish() {
 
 Status WritableLog::Shut(Status status, bool orderly) {
   uint64_t spare_id = 0;
+  StopJanitor();
   if (allocator_) {
     allocator_->Stop();
     syncer_->Stop();
@@ -320,6 +291,8 @@ Status WritableLog::Shut(Status status, bool orderly) {
   walk_.reset();
   catalog_.Clear();
   reclaimer_->Stop();  // whatever was let go of is unmapped now
+  CleanupResult removed;
+  if (orderly && !to_remove_.empty()) static_cast<void>(RemoveFiles(&removed));
   if (orderly && spare_id != 0) static_cast<void>(state_.platform.Remove(state_.directory.SegmentPath(spare_id)));
   lock_.reset();
   return status;

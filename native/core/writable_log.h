@@ -2,8 +2,10 @@
 // stop and let go.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "core/allocator.h"
 #include "core/checkpoints.h"
@@ -55,6 +57,8 @@ class WritableLog final : public Log {
   void RemoveListener(DurabilityListener* listener) override;
   Status Rotate() override;
   Status TruncateBefore(uint64_t sequence) override;
+  Status Cleanup(CleanupResult* result) override;
+  std::unique_ptr<Holds::Hold> HoldFrom(uint64_t sequence) override;
   Status TruncateAfter(uint64_t sequence) override;
   uint64_t truncations() const override { return catalog_.cuts(); }
   Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;
@@ -67,6 +71,13 @@ class WritableLog final : public Log {
   void Abandon() override;
 
  private:
+  // ---- cleanup.cc ----
+  uint64_t FirstNeeded();
+  Status RemoveFront(uint64_t sequence, CleanupResult* result);
+  Status RemoveFiles(CleanupResult* result);
+  void Janitor();
+  void StopJanitor();
+
   // ---- truncate_after.cc ----
   // Where the log ends when everything behind a record is gone.
   struct NewEnd {
@@ -100,6 +111,12 @@ class WritableLog final : public Log {
   std::mutex life_mutex_;  // one truncation or checkpoint at a time; taken before all others
   std::mutex meta_mutex_;
   LogMeta meta_;  // first_segment and first_sequence guarded by meta_mutex_, the rest constant once open
+
+  std::vector<uint64_t> to_remove_;  // ids of files that do not belong to the log any more; guarded by life_mutex_
+  std::thread janitor_;              // only with a retention
+  std::mutex janitor_mutex_;
+  std::condition_variable janitor_wake_;
+  bool janitor_stop_ = false;
 
   CheckpointDirectory checkpoint_files_;
   std::mutex checkpoints_mutex_;

@@ -59,6 +59,7 @@ class Run {
   void TruncateBefore(Dice dice);
   void TruncateAfter(Dice dice);
   void MakeCheckpoint(Dice dice);
+  void Cleanup(Dice dice);
   void Read(Dice dice);
   void Look(Dice dice);
   void Verify(Dice dice);
@@ -77,7 +78,11 @@ class Run {
  private:
   static constexpr uint64_t kSegmentSize = kMinSegmentSize;
   static constexpr size_t kMaxWriters = 4;
-  LogOptions Options() const { return {.segment_size = kSegmentSize, .sync = SyncPolicy{.delay_us = 0}}; }
+  LogOptions Options() const {
+    LogOptions options{.segment_size = kSegmentSize, .sync = SyncPolicy{.delay_us = 0}};
+    if (program_.seed % 3 == 0) options.retention = {.max_bytes = 3 * kSegmentSize};
+    return options;
+  }
 
   template <typename MakeText>
   void Say(const MakeText& make_text) {
@@ -159,6 +164,7 @@ constexpr std::array kActions{
     Action{"truncate-before", 4, &Run::TruncateBefore},
     Action{"truncate-after", 5, &Run::TruncateAfter},
     Action{"checkpoint", 5, &Run::MakeCheckpoint},
+    Action{"cleanup", 4, &Run::Cleanup},
     Action{"read", 2, &Run::Read},
     Action{"look", 1, &Run::Look},
     Action{"verify", 1, &Run::Verify},
@@ -452,6 +458,33 @@ void Run::MakeCheckpoint(Dice dice) {
   if (platform_.crashed() || !Expect(status, "createCheckpoint")) return;
   newest_checkpoint_ = std::max(newest_checkpoint_, sequence);
   checkpoints_tried_[sequence] = {data};
+}
+
+// What goes is not needed by the newest checkpoint, and nobody holds it.
+void Run::Cleanup(Dice dice) {
+  if (model_.EndUnknown()) return;
+  DoSync();
+  if (failed() || platform_.crashed() || log_.Poisoned() || model_.last() == 0) return;
+  if (log_.log().durable_sequence() < model_.last()) return;
+  std::vector<Checkpoint> checkpoints;
+  if (!Expect(log_.log().Checkpoints(&checkpoints), "checkpoints")) return;
+  std::unique_ptr<Holds::Hold> hold;
+  uint64_t needed = checkpoints.empty() ? model_.last() + 1 : checkpoints.back().sequence + 1;
+  if (dice.Percent(30) && model_.first() <= model_.last()) {
+    hold = log_.log().HoldFrom(dice.Between(model_.first(), model_.last()));
+    needed = std::min(needed, hold->sequence());
+  }
+  needed = std::max(needed, log_.log().first_sequence());  // a truncation may have gone further
+  model_.MayBeTruncatedBefore(needed);
+  CleanupResult cleaned;
+  const Status status = log_.log().Cleanup(&cleaned);
+  const uint64_t first = log_.log().first_sequence();
+  Say([&] { return "  up to " + std::to_string(needed) + ": first is " + std::to_string(first); });
+  if (first > needed) return FailWith("a cleanup took away what is needed");
+  if (checkpoints.empty() && program_.seed % 3 != 0 && cleaned.segments_removed != 0) {
+    return FailWith("a cleanup took away what nobody had said is not needed");
+  }
+  if (Expect(status, "cleanup")) model_.TruncatedTo(first);
 }
 
 void Run::ForgetCheckpointsAfter(uint64_t sequence) {
