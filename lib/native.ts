@@ -206,7 +206,7 @@ export interface NativeLog {
   /** Rejects with `WAL_INSIDE_BATCH` and its range, `WAL_TRUNCATED` for what is gone. */
   truncateAfter(sequence: number): Promise<void>;
   /** Changes with each `truncateAfter` that this log has seen, by whomever. */
-  truncations(): number;
+  truncations: () => number;
   /** Rejects with `WAL_NOT_FOUND` for a record that is not there yet, `WAL_TRUNCATED` for one that is gone. */
   createCheckpoint(sequence: number, data: Uint8Array | null): Promise<NativeCheckpoint>;
   /** By sequence, or −code. */
