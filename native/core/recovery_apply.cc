@@ -62,7 +62,7 @@ Status RecoveryAction::Run() {
   for (size_t i = 0; i <= last; ++i) {
     if (!plan_.candidates[i].settled() || plan_.candidates[i].repaired) SEGWAL_TRY(Settle(i));
   }
-  if (plan_.zero_tail || !(plan_.candidates[last].seal || plan_.scanned[last].nothing_behind)) {
+  if (plan_.zero_tail || !(plan_.candidates[last].settled() || plan_.scanned[last].nothing_behind)) {
     SEGWAL_TRY(ZeroTail(plan_.candidates[last], plan_.ends[last]));
   }
   if (plan_.truncate_to) SEGWAL_TRY(FinishTruncation(plan_.candidates[last]));
