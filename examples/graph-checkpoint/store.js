@@ -64,6 +64,7 @@ class GraphStore {
   async checkpoint() {
     await this.wal.sync();
     const sequence = this.wal.lastSequence;
+    if (sequence === 0) return; // nothing has happened yet
     const text = JSON.stringify(this.graph);
     const name = `graph-${sequence}.json`;
     writeWhole(join(this.directory, name), text);
