@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 
-import { WalManager } from '../lib';
+import type { WalManager } from '../lib';
 import { expectRangeError, expectTypeError, expectWalError } from './helpers/errors';
 import { smallSegment, useLogs } from './helpers/logs';
 import { runCli } from './helpers/processes';
