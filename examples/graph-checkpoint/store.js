@@ -32,6 +32,9 @@ class GraphStore {
     mkdirSync(directory, { recursive: true });
     const wal = await WalManager.open(join(directory, 'log'), { segmentSize: 64 * 1024 });
     const checkpoint = wal.checkpoints().at(-1);
+    if (checkpoint === undefined && wal.firstSequence > 1) {
+      throw new Error(`the log begins with record ${wal.firstSequence}, and no checkpoint says what was before`);
+    }
     const name = checkpoint?.data?.toString();
     const graph = new Graph(name === undefined ? {} : JSON.parse(readFileSync(join(directory, name), 'utf8')));
     const { records } = await wal.replay(checkpoint, ({ data }) => graph.apply(JSON.parse(data.toString())));
@@ -64,6 +67,7 @@ class GraphStore {
   async checkpoint() {
     await this.wal.sync();
     const sequence = this.wal.lastSequence;
+    if (sequence === 0) return; // nothing has happened yet
     const text = JSON.stringify(this.graph);
     const name = `graph-${sequence}.json`;
     writeWhole(join(this.directory, name), text);

@@ -52,6 +52,7 @@ class TenantStore {
   /** From here on, `open` needs only what comes later. REQUIRES: no write is under way. */
   async checkpoint() {
     const sequence = this.wal.lastSequence;
+    if (sequence === 0) return; // nothing has happened yet
     // Later than the time of every record that it covers, which is a fraction of a ms.
     const name = snapshotName(sequence, Date.now() + 1);
     writeWhole(join(this.directory, name), JSON.stringify(toJson(this.tenants)));
