@@ -1,4 +1,6 @@
 // The process that is killed: takes step after step, and prints the number of each that it has taken.
+const { writeSync } = require('node:fs');
+
 const { stepOf } = require('./steps');
 const { GraphStore } = require('./store');
 
@@ -8,7 +10,7 @@ async function work(directory, seed, first) {
     const operations = stepOf(seed, i);
     if (operations.length === 0) await store.checkpoint();
     else store.change(operations);
-    process.stdout.write(`${i}\n`);
+    writeSync(1, `${i}\n`); // at once: process.stdout may keep lines that a kill takes along
   }
 }
 

@@ -1,4 +1,6 @@
 // The process that is killed: takes step after step, and prints the number of each that it has taken.
+const { writeSync } = require('node:fs');
+
 const { stepOf } = require('./steps');
 const { TenantStore } = require('./store');
 
@@ -9,7 +11,7 @@ async function work(directory, seed, first) {
     if (entries.length === 0) await store.checkpoint();
     else if (entries.length === 1) await store.write(entries[0]);
     else await store.writeBatch(entries);
-    process.stdout.write(`${i}\n`);
+    writeSync(1, `${i}\n`); // at once: process.stdout may keep lines that a kill takes along
   }
 }
 

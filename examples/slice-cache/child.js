@@ -1,4 +1,6 @@
 // The process that is killed: takes step after step, and prints the number of each that it has taken.
+const { writeSync } = require('node:fs');
+
 const { SliceCache } = require('./cache');
 const { stepOf } = require('./steps');
 
@@ -9,7 +11,7 @@ async function work(directory, seed, first) {
     if (does === 'write') cache.write(handle, position, data);
     else if (does === 'remove') cache.remove(handle);
     else await cache.flush();
-    process.stdout.write(`${i}\n`);
+    writeSync(1, `${i}\n`); // at once: process.stdout may keep lines that a kill takes along
   }
 }
 

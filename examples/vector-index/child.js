@@ -1,4 +1,6 @@
 // The process that is killed: takes step after step, and prints the number of each that it has taken.
+const { writeSync } = require('node:fs');
+
 const { dimensions, stepOf } = require('./steps');
 const { VectorWorker } = require('./worker');
 
@@ -10,7 +12,7 @@ async function work(directory, seed, first) {
     else if (operations.length > 1) worker.batch(operations);
     else if (operations[0].vector === undefined) worker.delete(operations[0].id);
     else worker.insert(operations[0].id, operations[0].vector);
-    process.stdout.write(`${i}\n`);
+    writeSync(1, `${i}\n`); // at once: process.stdout may keep lines that a kill takes along
   }
 }
 
