@@ -79,7 +79,7 @@ export class Lanes<T> {
       this.ready.push(fresh);
       this.start();
     }
-    return this.hasRoom() || this.failure !== undefined ? undefined : this.waitUntil(() => this.hasRoom());
+    return this.hasRoom() || this.isOver ? undefined : this.waitUntil(() => this.hasRoom());
   }
 
   /** Nothing more is started. Resolves when nothing runs any more. */
@@ -88,16 +88,21 @@ export class Lanes<T> {
     return this.running === 0 ? Promise.resolve() : this.waitUntil(() => this.running === 0);
   }
 
-  /** Resolves when everything is done, or something has failed. */
+  /** Resolves when everything is done, something has failed, or it was interrupted. */
   finish(): Promise<void> {
     const finished = (): boolean => this.head === this.entries.length;
-    return finished() || this.failure !== undefined ? Promise.resolve() : this.waitUntil(finished);
+    return finished() || this.isOver ? Promise.resolve() : this.waitUntil(finished);
   }
 
-  /** Ends the waiting of {@link add} and {@link finish}. */
+  /** Nothing more is started, and {@link add} and {@link finish} do not wait any more. */
   interrupt(): void {
     this.stopped = true;
     this.wake(true);
+  }
+
+  /** Nothing more will be started: whoever waited for what has not begun would wait for ever. */
+  private get isOver(): boolean {
+    return this.stopped || this.failure !== undefined;
   }
 
   private hasRoom(): boolean {
@@ -105,7 +110,7 @@ export class Lanes<T> {
   }
 
   private start(): void {
-    while (this.running < this.concurrency && this.ready.length > 0 && !this.stopped && this.failure === undefined) {
+    while (this.running < this.concurrency && this.ready.length > 0 && !this.isOver) {
       this.run(this.ready.shift() as Lane<T>);
     }
   }

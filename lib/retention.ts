@@ -62,6 +62,6 @@ export function resolveRetention(retention: unknown): NativeRetention | null {
   if (maxBytes !== undefined) checkInteger('retention.maxBytes', maxBytes, 0, Number.MAX_SAFE_INTEGER);
   return {
     maxAgeUs: maxAge === undefined ? Infinity : Math.round(maxAge * 1000),
-    maxBytes: (maxBytes) ?? Infinity,
+    maxBytes: maxBytes ?? Infinity,
   };
 }

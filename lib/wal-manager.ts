@@ -128,7 +128,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       descriptorBytes: constants.descriptorBytes,
       followers: this.followers,
       lastSequence: native.lastSequence,
-      truncations: native.truncations,
+      truncations: () => native.truncations(),
       closed: () => this.closing !== undefined,
       assertOpen: () => {
         this.assertOpen();

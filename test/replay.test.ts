@@ -248,6 +248,23 @@ describe('ending early', () => {
     expect(done.has(error.resumeFrom)).toBe(false);
   });
 
+  // Once it hung, when the abort fell between the end of reading and the waiting for the handlers.
+  test('an abort ends it wherever it falls', async () => {
+    const wal = await logs.open();
+    for (let i = 0; i < 40; i++) wal.append('x', { key: String(i % 10) });
+    for (let at = 1; at <= 40; at++) {
+      for (const turns of [0, 1, 2, 3]) {
+        const controller = new AbortController();
+        const handler = async ({ sequence }: WalRecord): Promise<void> => {
+          if (sequence === at) controller.abort();
+          for (let i = 0; i < turns; i++) await nextTurn();
+        };
+        const options = { concurrency: 3, signal: controller.signal };
+        await expectReplayError('WAL_ABORTED', () => wal.replay(undefined, handler, options));
+      }
+    }
+  });
+
   test('a signal that was aborted before', async () => {
     const wal = await logs.open();
     wal.append('x');

@@ -7,12 +7,18 @@ import { tellResult } from '../tell-result.mjs';
 import { durableResult } from '../durable-result.mjs';
 import { peers } from './peers.mjs';
 
+const patienceMs = 20_000;
+
 const [, options, directory] = process.argv.slice(2);
 const load = JSON.parse(options);
 const { peer, workload, bytes, seconds, depth } = load;
 const records = sampleBuffers(bytes);
 const workloads = { append, durable };
-tellResult(await workloads[workload]());
+// Some wait for their own threads without keeping the process alive. One that never hears of them must not stop the run.
+const watchdog = setTimeout(() => process.exit(3), patienceMs + seconds * 4000);
+const measured = await workloads[workload]();
+clearTimeout(watchdog);
+tellResult(measured);
 
 async function append() {
   const stretches = new Stretches(load);

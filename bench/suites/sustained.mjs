@@ -16,8 +16,8 @@ const segmentSize = 16 * 2 ** 20;
 // In records:
 const kept = (4 * segmentSize) / frameBytes;
 const perTurn = 500;
-/** An eighth of what may wait for the disk, so that no append is refused. */
-const mostDirty = (32 * 2 ** 20) / frameBytes;
+/** Half a segment may wait for the disk: enough to keep it busy, and the next segment is made while it is. */
+const mostDirty = segmentSize / 2 / frameBytes;
 const rawGroup = 8192; // 1 MiB of frames
 const sampleMs = 100;
 

@@ -36,7 +36,7 @@ const help = `Usage: segwal <command> <dir> [arguments]
 Works on a write-ahead log, which is a directory.
 
 ${Object.entries(commands)
-  .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(12)}${summary}`)
   .join('\n')}
 
   segwal <command> --help   what the command does and takes
