@@ -105,7 +105,9 @@ TEST_F(TimeTest, EveryRecordWhoseOwnTimeIsInTheRangeIsDeliveredAndNoOther) {
       }
       AppendAt(time_, Below(10) == 0 ? Below(20'000) : Below(1500), Below(8) == 0 ? 1 + Below(20) : 1);
     }
-    if (Below(3) == 0) ASSERT_OK(log_->Rotate());
+    if (Below(3) == 0) {
+      ASSERT_OK(log_->Rotate());
+    }
     TakeTimesFromTheLog();
     const auto any_time = [this] {
       return appended_[Below(appended_.size())].time_us + (Below(3) == 0 ? Below(3000) : 0);
@@ -172,7 +174,9 @@ class SkippingTest : public TimeTest {
   void SetUp() override {
     TimeTest::SetUp();
     for (uint64_t i = 0; i < 2700; ++i) {
-      if (i == 900 || i == 1800) ASSERT_OK(log_->Rotate());
+      if (i == 900 || i == 1800) {
+        ASSERT_OK(log_->Rotate());
+      }
       AppendAt(time_ + i * 1000, 1000);
     }
     log_.Sync();
