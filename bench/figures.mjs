@@ -1,0 +1,92 @@
+// node bench/figures.mjs results.json: writes the figures of a run into docs/PERFORMANCE.md, between the marks that say
+// which. So what stands there can always be made again.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { format } from 'prettier';
+
+import { short } from './report.mjs';
+import { readResults } from './results.mjs';
+
+const [path] = process.argv.slice(2);
+if (path === undefined) throw new Error('usage: node bench/figures.mjs results.json');
+const { machine, options, results } = readResults(path);
+
+const median = (contender) =>
+  contender === undefined ? '' : `${short(contender.median)} (${short(contender.min)}–${short(contender.max)})`;
+
+function table(head, rows) {
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** The results of a suite whose names begin so; of each the contenders by name. */
+function find(suite, beginning) {
+  return results
+    .filter((result) => result.suite === suite && result.name.startsWith(beginning))
+    .map((result) => ({ ...result, by: Object.fromEntries(result.contenders.map((each) => [each.contender, each])) }));
+}
+
+/** Results side by side: a row for each contender. */
+function byContender(found, columns) {
+  const names = [...new Set(found.flatMap(({ by }) => Object.keys(by)))];
+  return table(
+    ['', ...columns],
+    names.map((name) => [name, ...found.map(({ by }) => median(by[name]))]),
+  );
+}
+
+const withRatio = ({ name, by }, own, other) => [
+  own === 'segwal' ? name : `${name}: ${own}`,
+  median(by[own]),
+  median(by[other]),
+  (by[own].median / by[other].median).toFixed(2),
+];
+
+const sections = {
+  machine: () =>
+    `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}; ` +
+    `medians of ${options.repeats} trials (least–greatest). During the trials other processes had up to ` +
+    `${Math.round(100 * Math.max(...results.flatMap(({ contenders }) => contenders.map(({ others }) => others))))} % of the processors.`,
+  bursts: () => {
+    const rows = find('append', 'append').map((result) => withRatio(result, 'segwal', 'raw'));
+    for (const result of find('batch', 'batches')) {
+      rows.push(withRatio(result, 'segwal, packed', 'raw'), withRatio(result, 'segwal, array', 'raw'));
+    }
+    const [pages] = find('append', 'pages');
+    return `${table(['M records/s', 'segwal', 'raw', 'ratio'], rows)}\n\nOne thread made pages of a new file ready at ${median(pages.by.raw)} GB/s.`;
+  },
+  'durable-one': () => byContender(find('durable', 'durable, one'), ['k records/s', 'p50, µs', 'p99, µs']),
+  'durable-many': () =>
+    byContender(
+      find('durable', 'durable').filter(({ unit }) => unit === 'k records/s'),
+      ['k records/s, 1 in flight', '64', '1,024', '4,096'],
+    ),
+  workers: () =>
+    table(
+      ['MB/s', 'one', 'two', 'four'],
+      find('workers', 'workers').map(({ name, contenders }) => [name, ...contenders.map(median)]),
+    ),
+  sustained: () =>
+    table(
+      ['', 'segwal', 'raw', 'control'],
+      find('sustained', '').map(({ name, unit, by }) => [
+        `${name.split(': ')[1]}, ${unit}`,
+        ...['segwal', 'raw, msync', 'control'].map((each) => median(by[each])),
+      ]),
+    ),
+  peers: () =>
+    byContender(
+      find('peers', 'append'),
+      find('peers', 'append').map(({ name }) => `M/s, ${name.slice(19)}`),
+    ),
+};
+
+const target = join(import.meta.dirname, '..', 'docs', 'PERFORMANCE.md');
+let text = readFileSync(target, 'utf8');
+for (const [name, write] of Object.entries(sections)) {
+  const marks = new RegExp(`(<!-- figures: ${name} -->)[^]*?(<!-- end -->)`);
+  if (!marks.test(text)) throw new Error(`${target} has no place for ${name}`);
+  text = text.replace(marks, (_, begin, end) => `${begin}\n\n${write()}\n\n${end}`);
+}
+writeFileSync(target, await format(text, { parser: 'markdown', printWidth: 120, proseWrap: 'preserve' }));
