@@ -124,6 +124,7 @@ std::vector<Row> DamagesOf(const Field& field, const Files& older) {
                     const Files before = files;
                     const auto& source = field.stale == UINT64_MAX ? older.at(field.file) : before.at(field.file);
                     const uint64_t from = field.stale == UINT64_MAX ? field.offset : field.stale;
+                    if (from + field.length > source.size()) return false;  // the older file has no such field
                     std::copy_n(source.data() + from, field.length, bytes_of(files));
                     return files != before;
                   }});

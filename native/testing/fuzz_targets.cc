@@ -36,7 +36,7 @@ class Input {
   T Take() {
     T value{};
     const size_t count = std::min(sizeof value, bytes_.size());
-    std::memcpy(&value, bytes_.data(), count);
+    if (count != 0) std::memcpy(&value, bytes_.data(), count);
     bytes_ = bytes_.subspan(count);
     return value;
   }
