@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace segwal {
 
@@ -141,13 +142,19 @@ Status Syncer::SyncToCommittedEnd() {
       const std::lock_guard lock(state_.mutex);
       next = full->next;
     }
-    synced_ = {.segment = std::move(next), .offset = kSegmentHeaderSize, .sequence = full->seal.last_sequence};
+    SetSynced({.segment = std::move(next), .offset = kSegmentHeaderSize, .sequence = full->seal.last_sequence});
     header_synced_ = false;
   }
   SEGWAL_TRY(SyncSegment(end.segment, end.offset));
-  synced_ = end;
+  SetSynced(end);
   if (end.sequence > state_.durable.load(std::memory_order_relaxed)) MoveWatermark(end);
   return Status::Ok();
+}
+
+// The segment that was left is let go of when the mutex is free again.
+void Syncer::SetSynced(CommittedWalk::Position to) {
+  const std::lock_guard lock(state_.mutex);
+  std::swap(synced_, to);
 }
 
 Status Syncer::SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end) {

@@ -73,6 +73,7 @@ class Syncer {
   bool FallAsleep();
   Status StepAlone();
   Status SyncToCommittedEnd();
+  void SetSynced(CommittedWalk::Position to);
   Status SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end);
   Status SealSegment(const std::shared_ptr<Segment>& segment);
   // Everything up to `end` is durable.
@@ -88,8 +89,8 @@ class Syncer {
   bool stop_ = false;  // guarded by state_.mutex
 
   std::mutex step_mutex_;  // held while something is made durable
-  // Guarded by step_mutex_, and changed under state_.mutex too by who truncates: what is durable, and whether the
-  // header page of that segment has ever been synced.
+  // Guarded by step_mutex_: what is durable, and whether the header page of that segment has ever been synced. Which
+  // segment it is changes under state_.mutex too, because Run looks at that with no other lock.
   CommittedWalk::Position synced_;
   bool header_synced_ = true;
 
