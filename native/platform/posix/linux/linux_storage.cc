@@ -53,9 +53,9 @@ int SyncDescriptor(int descriptor) {
 // Writing a page back first write-protects it in every page table, and on x86 that flushes it from the other
 // processors' translation caches, one interrupt a page: it slows the sync and, worse, the thread that is appending
 // meanwhile. Taking the pages of a long range out of the page table before costs one flush for all of them. Nothing is
-// lost by it: what was stored is in the page cache, marked dirty. Two threads and a sync every 10 ms: 2.0 GB/s without
-// this, 3.1 with it. The first page (a segment's header) and the last (the tail) stay mapped: they are about to be
-// stored to again.
+// lost by it: what was stored is in the page cache, marked dirty. In a loop of two threads with a
+// sync every 10 ms it gave half as much again (no committed benchmark repeats that). The first page (a segment's
+// header) and the last (the tail) stay mapped: they are about to be stored to again.
 int SyncPages(int, std::byte* pages, size_t length) {
   constexpr size_t kLongRange = size_t{64} << 10;
   if (length > kLongRange) {
