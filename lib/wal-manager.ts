@@ -58,6 +58,14 @@ export interface WriteOptions {
   sync?: SyncPolicy;
 }
 
+/** A batch that is checked and, if that pays, compressed: once, however often it has to be tried. */
+interface PreparedBatch {
+  readonly append: () => number;
+  /** Copies what the caller may change from now on. */
+  readonly keep: () => void;
+  readonly count: number;
+}
+
 /**
  * An open write-ahead log.
  *
@@ -222,14 +230,12 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    */
   appendBatch(records: readonly RecordInput<T>[] | PackedRecords): number {
     this.assertWritable();
-    if (isPacked(records)) return this.insist(() => this.appendPacked(records));
-    if (this.codec === undefined && this.compressor === undefined) {
+    if (this.codec === undefined && this.compressor === undefined && !isPacked(records)) {
       const packed = this.packer.pack(records);
       const first = packed === undefined ? 0 : this.native.appendPacked(packed.buffer, packed.offsets, 0);
       if (first > 0) return first;
     }
-    const batch = toBatch(records, this.codec);
-    return this.insist(() => this.appendArray(batch));
+    return this.insist(this.prepareBatch(records).append);
   }
 
   /**
@@ -272,19 +278,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       this.assertWritable();
       checkOptions(options, ['sync'], 'writeBatch');
       const policy = this.policyOf(options.sync);
-      if (isPacked(records)) {
-        checkPackedTypes(records);
-        checkKind(records.kind ?? 0);
-        let packed = records;
-        const compressed = this.compressor?.ofPacked(this.native, packed);
-        const keep = (): void => {
-          if (compressed === undefined) packed = copyOfPacked(packed);
-        };
-        const append = (): number =>
-          compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
-        return this.settleWrite(this.writes.add(append, keep), packed.offsets.length - 1, policy);
-      }
-      return this.writeArray(toBatch(records, this.codec), policy);
+      return this.writePrepared(this.prepareBatch(records), policy);
     } catch (error) {
       return rejection(error);
     }
@@ -305,7 +299,10 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       assertWritable: () => {
         this.assertWritable();
       },
-      commit: async (batch, sync) => this.writeArray(batch, this.policyOf(sync)),
+      commit: async (batch, sync) => {
+        const policy = this.policyOf(sync);
+        return this.writePrepared(this.prepareArray(batch), policy);
+      },
     });
   }
 
@@ -669,33 +666,47 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     return this.durability.wait(appended + count - 1, policy === 'immediate', appended);
   }
 
-  private writeArray(records: Batch, policy: SyncPolicy): Promise<number> {
+  private writePrepared({ append, keep, count }: PreparedBatch, policy: SyncPolicy): Promise<number> {
+    return this.settleWrite(this.writes.add(append, keep), count, policy);
+  }
+
+  private prepareBatch(records: readonly RecordInput<T>[] | PackedRecords): PreparedBatch {
+    return isPacked(records) ? this.preparePacked(records) : this.prepareArray(toBatch(records, this.codec));
+  }
+
+  private prepareArray(records: Batch): PreparedBatch {
+    const count = records.data.length;
+    const compressed = this.compressor?.ofBatch(this.native, records);
+    if (compressed !== undefined) return this.prepareCompressed(compressed, count);
     let batch = records;
-    const compressed = this.compressor?.ofBatch(this.native, batch);
+    const append = (): number => this.appendPlainArray(batch);
     const keep = (): void => {
-      if (compressed === undefined) batch = copyOfBatch(batch);
+      batch = copyOfBatch(batch);
     };
-    const append = (): number =>
-      compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
-    return this.settleWrite(this.writes.add(append, keep), batch.data.length, policy);
+    return { append, keep, count };
   }
 
-  private appendCompressed(append: () => number): number {
-    const first = append();
-    if (first > 0) return first;
-    throw fromNative(this.native.lastError());
+  private preparePacked(records: PackedRecords): PreparedBatch {
+    checkPackedTypes(records);
+    checkKind(records.kind ?? 0);
+    const count = records.offsets.length - 1;
+    const compressed = this.compressor?.ofPacked(this.native, records);
+    if (compressed !== undefined) return this.prepareCompressed(compressed, count);
+    let packed = records;
+    const append = (): number => this.appendPlainPacked(packed);
+    const keep = (): void => {
+      packed = copyOfPacked(packed);
+    };
+    return { append, keep, count };
   }
 
-  private appendArray(batch: Batch): number {
-    const compressed = this.compressor?.ofBatch(this.native, batch);
-    return compressed === undefined ? this.appendPlainArray(batch) : this.appendCompressed(compressed);
-  }
-
-  private appendPacked(packed: PackedRecords): number {
-    checkPackedTypes(packed);
-    checkKind(packed.kind ?? 0);
-    const compressed = this.compressor?.ofPacked(this.native, packed);
-    return compressed === undefined ? this.appendPlainPacked(packed) : this.appendCompressed(compressed);
+  private prepareCompressed(compressed: () => number, count: number): PreparedBatch {
+    const append = (): number => {
+      const first = compressed();
+      if (first > 0) return first;
+      throw fromNative(this.native.lastError());
+    };
+    return { append, keep: () => undefined, count };
   }
 
   private appendPlainArray(batch: Batch): number {

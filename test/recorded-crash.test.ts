@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 import { WalManager } from '../lib';
+import { randomFrom } from './helpers/appends';
 import { useLogs } from './helpers/logs';
-import { contentOf, dice, planOf } from './helpers/recorded-plan';
+import { startChildIn } from './helpers/processes';
+import { contentOf, planOf } from './helpers/recorded-plan';
 import type { Step } from './helpers/recorded-plan';
 import { readRecording, RecordedDisk } from './helpers/recording';
 import type { Choice, RecordedEvent } from './helpers/recording';
@@ -25,7 +27,7 @@ function refusal(): string | undefined {
 }
 
 /** Runs the plan in a process that is recorded; the notes that it made are recorded with the rest. */
-function record(directory: string): RecordedEvent[] {
+async function record(directory: string): Promise<RecordedEvent[]> {
   const library = join(directory, 'recorder.so');
   const source = join(repository, 'native', 'testing', 'recorder', 'recorder.cc');
   const compiled = spawnSync('c++', ['-std=c++20', '-O1', '-shared', '-fPIC', source, '-o', library, '-ldl']);
@@ -33,17 +35,9 @@ function record(directory: string): RecordedEvent[] {
   const recording = join(directory, 'recording');
   const watched = join(directory, 'watched');
   mkdirSync(watched);
-  const register = join(repository, 'test', 'helpers', 'register.js');
-  const child = spawnSync(
-    process.execPath,
-    ['-r', register, join(repository, 'test', 'children', 'recorded.ts'), watched, String(seed)],
-    {
-      env: { ...process.env, LD_PRELOAD: library, SEGWAL_RECORD_ROOT: watched, SEGWAL_RECORD_FILE: recording },
-      encoding: 'utf8',
-    },
-  );
-  expect(child.stderr).toBe('');
-  expect(child.status).toBe(0);
+  const env = { LD_PRELOAD: library, SEGWAL_RECORD_ROOT: watched, SEGWAL_RECORD_FILE: recording };
+  const child = startChildIn(env, 'recorded', watched, String(seed));
+  expect(await child.outcome()).toMatchObject({ status: 0, signal: null, stderr: '' });
   return readRecording(recording);
 }
 
@@ -107,9 +101,9 @@ if (reason !== undefined) {
 } else {
   test(`every disk that a loss of power could have left is recovered (SEGWAL_SEED=${seed}, SEGWAL_IMAGES=${images})`, async () => {
     const plan = planOf(seed);
-    const events = record(logs.directory);
+    const events = await record(logs.directory);
     expect(events.length).toBeGreaterThan(100);
-    const roll = dice(seed + 1);
+    const roll = randomFrom(seed + 1);
     const moments = Array.from({ length: images }, () => Math.floor(roll() * events.length)).sort((a, b) => a - b);
     const disk = new RecordedDisk();
     let applied = 0;

@@ -227,9 +227,9 @@ Status ReadOnlyLog::Follow() {
         end_.sequence += frame.count;
         durable_ = std::max(durable_, std::min(limit_, DecodeSynced(frame.synced, last->base_sequence())));
       }
-      if (tail_->failure->Happened()) {
+      if (Status lost = CheckMemory(*tail_->failure, end_.segment); !lost.ok()) {
         tail_ = nullptr;  // the next look maps the file anew, and finds out more
-        return MemoryFailed(end_.segment);
+        return lost;
       }
       if (mark > end_.sequence) {
         return Status::Corrupt("segment " + std::to_string(end_.segment) + ", offset " + std::to_string(end_.offset) +

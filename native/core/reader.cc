@@ -109,7 +109,7 @@ Status Reader::CheckCuts(Status status, ReadChunk* chunk) {
 }
 
 Status Reader::CheckMemory() {
-  if (lost_.ok() && view_ && view_->failure->Happened()) lost_ = MemoryFailed(view_->identity.segment_id);
+  if (lost_.ok() && view_) lost_ = segwal::CheckMemory(*view_->failure, view_->identity.segment_id);
   return lost_;
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/checkpoints.h"
 #include "core/recovery_decision.h"
+#include "core/segment.h"
 
 namespace segwal {
 namespace {
@@ -35,7 +36,7 @@ Status RecoveryDecision::Run() {
   SEGWAL_TRY(ScanUnsealed());
   SEGWAL_TRY(Decide());
   for (size_t i = 0; i < plan_.scanned.size(); ++i) {
-    if (plan_.scanned[i].mapping) SEGWAL_TRY(CheckMemory(*plan_.scanned[i].mapping, plan_.candidates[i].id));
+    if (plan_.scanned[i].mapping) SEGWAL_TRY(CheckMemory(*plan_.scanned[i].mapping->failure(), plan_.candidates[i].id));
   }
   return Status::Ok();
 }
@@ -101,7 +102,7 @@ Status RecoveryDecision::SetAside(Candidate& candidate) {
     constexpr uint64_t kFirstFrames = uint64_t{64} << 10;
     const uint64_t end = LastWriterIsOfThisBoot() ? std::min(candidate.file_size, kFirstFrames) : candidate.file_size;
     used = FindNonZeroEnd(mapping->data(), std::min(end, kSegmentHeaderSize), end);
-    SEGWAL_TRY(CheckMemory(*mapping, candidate.id));
+    SEGWAL_TRY(CheckMemory(*mapping->failure(), candidate.id));
   }
   if (used <= kSegmentHeaderSize) {
     plan_.remove.push_back(candidate.id);
@@ -244,7 +245,7 @@ Status RecoveryDecision::Scan(const Candidate& candidate, Scanned* scanned) {
   scanned->scan = ScanSegment(data, length, candidate.identity, true);
   scanned->nothing_behind = NothingBehind(candidate, scanned->scan, boot_);
   if (!scanned->nothing_behind) scanned->scan = ScanSegment(data, length, candidate.identity, false);
-  return CheckMemory(*scanned->mapping, candidate.id);
+  return CheckMemory(*scanned->mapping->failure(), candidate.id);
 }
 
 Status RecoveryDecision::Damage(const Candidate& segment, uint64_t offset, uint64_t first, uint64_t last,

@@ -2,6 +2,7 @@
 
 #include "core/checkpoints.h"
 #include "core/recovery_plan.h"
+#include "core/segment.h"
 
 namespace segwal {
 namespace {
@@ -112,7 +113,7 @@ Status RecoveryAction::PutStandIn(size_t at) {
   StoreSeal(mapping->data(), identity, seal);
   StoreIdentity(mapping->data(), identity);
   SEGWAL_TRY(mapping->Sync(0, end));
-  SEGWAL_TRY(CheckMemory(*mapping, segment.id));
+  SEGWAL_TRY(CheckMemory(*mapping->failure(), segment.id));
   mapping.reset();
   SEGWAL_TRY(platform_.Rename(temporary, directory_.SegmentPath(segment.id)));
   segment.seal = seal;
@@ -175,7 +176,7 @@ Status RecoveryAction::Settle(size_t at) {
   Dirty(data, 0, kSegmentHeaderSize);
   Dirty(data, OffsetBehind(data, end, segment.base(), plan_.proof), end);
   SEGWAL_TRY(mapping->Sync(0, end));
-  SEGWAL_TRY(CheckMemory(*mapping, segment.id));
+  SEGWAL_TRY(CheckMemory(*mapping->failure(), segment.id));
   if (!full) return Status::Ok();
   const SegmentScan& scan = plan_.scanned[at].scan;
   const Seal seal{.end_offset = end,
@@ -185,7 +186,7 @@ Status RecoveryAction::Settle(size_t at) {
                   .latest_us = scan.latest_us};
   StoreSeal(data, segment.identity, seal);
   SEGWAL_TRY(mapping->Sync(0, kSegmentHeaderSize));
-  SEGWAL_TRY(CheckMemory(*mapping, segment.id));
+  SEGWAL_TRY(CheckMemory(*mapping->failure(), segment.id));
   plan_.candidates[at].seal = seal;
   return Status::Ok();
 }
@@ -199,7 +200,7 @@ Status RecoveryAction::FinishTruncation(const Candidate& segment) {
   TakeBackProofs(mapping->data(), segment.identity, *plan_.truncate_to);
   StoreTruncations(mapping->data(), plan_.meta.truncations);
   SEGWAL_TRY(mapping->Sync(0, kSegmentHeaderSize));
-  SEGWAL_TRY(CheckMemory(*mapping, segment.id));
+  SEGWAL_TRY(CheckMemory(*mapping->failure(), segment.id));
   return CheckpointDirectory(platform_, directory_).RemoveAfter(*plan_.truncate_to);
 }
 
@@ -216,7 +217,7 @@ Status RecoveryAction::ZeroTail(const Candidate& segment, uint64_t offset) {
     SEGWAL_TRY(platform_.Map(std::move(second), segment.identity.segment_size, true, &mapping));
     Dirty(mapping->data(), offset, mapping->size());
     SEGWAL_TRY(mapping->Sync(AlignDown(offset, kPageSize), mapping->size() - AlignDown(offset, kPageSize)));
-    SEGWAL_TRY(CheckMemory(*mapping, segment.id));
+    SEGWAL_TRY(CheckMemory(*mapping->failure(), segment.id));
   }
   // Also when it reads as zero: whoever zeroed it before may have died before this.
   return file->Sync();

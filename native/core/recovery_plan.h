@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "core/recovery.h"
-#include "core/segment.h"
 
 namespace segwal {
 
@@ -85,11 +84,6 @@ struct RecoveryPlan {
   uint64_t next_sequence = 1;
   RecoveryReport report;
 };
-
-// Asked after memory was read, before anything is made of it: replaced pages read as zeros, and zeros mean something.
-inline Status CheckMemory(const Mapping& mapping, uint64_t id) {
-  return mapping.failure()->Happened() ? MemoryFailed(id) : Status::Ok();
-}
 
 // Looks at everything and writes nothing.
 Status DecideRecovery(Platform& platform, const LogDirectory& directory, const LogOptions& options, RecoveryPlan* plan);

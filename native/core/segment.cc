@@ -5,7 +5,8 @@
 
 namespace segwal {
 
-Status MemoryFailed(uint64_t id) {
+Status CheckMemory(const MappingFailure& failure, uint64_t id) {
+  if (!failure.Happened()) return Status::Ok();
   return Status(ErrorCode::kIo,
                 "segment " + std::to_string(id) +
                     ": its file could not be read or written through memory any more; has another process truncated "
@@ -26,10 +27,7 @@ Status Segment::Sync(uint64_t offset, uint64_t length) {
   return CheckMemory();
 }
 
-Status Segment::CheckMemory() const {
-  if (!failure()->Happened()) return Status::Ok();
-  return MemoryFailed(id());
-}
+Status Segment::CheckMemory() const { return segwal::CheckMemory(*failure(), id()); }
 
 void Segment::SetLimit(uint64_t limit) {
   uint64_t found = limit_.load(std::memory_order_relaxed);

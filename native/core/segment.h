@@ -17,8 +17,9 @@
 
 namespace segwal {
 
-// What everybody says who has used memory of segment `id` that had to be replaced (platform.h).
-Status MemoryFailed(uint64_t id);
+// Asked after memory of segment `id` was used, before anything is made of it: kIo when some of it had to be replaced
+// (platform.h). Replaced pages read as zeros, and zeros mean something.
+Status CheckMemory(const MappingFailure& failure, uint64_t id);
 
 // What an appender owns after winning its place: these bytes and these sequence numbers are its alone.
 struct Claim {

@@ -124,7 +124,7 @@ Status WritableLog::FindNewEnd(uint64_t sequence, NewEnd* new_end) {
     new_end->offset += frame.padded_length();
     new_end->count += frame.count;
   }
-  return view->failure->Happened() ? MemoryFailed(new_end->entry.id()) : Status::Ok();
+  return CheckMemory(*view->failure, new_end->entry.id());
 }
 
 // From the moment at which this is durable the log ends with `sequence`, whatever happens.

@@ -162,28 +162,23 @@ class Verification {
     if (status.code() == ErrorCode::kTruncated) return true;  // removed on purpose since we began
     ++report->segments;
     const uint64_t last = std::min(last_sequence_, catalog_.LastSequenceOf(entry.id()));
-    if (!status.ok()) {
+    const auto complain = [&](uint64_t offset, const Status& what) {
       report->ok = false;
       report->findings.push_back({.rule = "D",
                                   .segment = entry.id(),
-                                  .offset = status.location().offset,
+                                  .offset = offset,
                                   .first_sequence = entry.base_sequence(),
                                   .last_sequence = last,
                                   .durable = entry.base_sequence() <= durable_,
-                                  .action = status.message()});
+                                  .action = what.message()});
+    };
+    if (!status.ok()) {
+      complain(status.location().offset, status);
       return true;
     }
     const bool went_on = SegmentVerifier(*view, entry, last, durable_, options_, report).Run();
-    if (view->failure->Happened()) {
-      report->ok = false;
-      report->findings.push_back({.rule = "D",
-                                  .segment = entry.id(),
-                                  .offset = kSegmentHeaderSize,
-                                  .first_sequence = entry.base_sequence(),
-                                  .last_sequence = last,
-                                  .durable = entry.base_sequence() <= durable_,
-                                  .action = MemoryFailed(entry.id()).message()});
-    }
+    status = CheckMemory(*view->failure, entry.id());
+    if (!status.ok()) complain(kSegmentHeaderSize, status);
     return went_on;
   }
 

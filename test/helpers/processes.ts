@@ -26,8 +26,10 @@ export class Child {
   private stderr = '';
   private ended = false;
 
-  constructor(script: string, args: readonly string[]) {
-    this.process = spawn(process.execPath, ['-r', register, join(root, script), ...args]);
+  constructor(script: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    this.process = spawn(process.execPath, ['-r', register, join(root, script), ...args], {
+      env: { ...process.env, ...env },
+    });
     this.closed = this.gather();
     this.lines = this.split();
     running.add(this);
@@ -94,7 +96,12 @@ const running = new Set<Child>();
 
 /** Starts one of test/children. It is killed with the test, if it is still there. */
 export function startChild(name: string, ...args: string[]): Child {
-  return new Child(join('test', 'children', `${name}.ts`), args);
+  return startChildIn({}, name, ...args);
+}
+
+/** The same, with variables in its environment. */
+export function startChildIn(env: NodeJS.ProcessEnv, name: string, ...args: string[]): Child {
+  return new Child(join('test', 'children', `${name}.ts`), args, env);
 }
 
 export function startCli(...args: string[]): Child {

@@ -1,3 +1,5 @@
+import { randomFrom } from './appends';
+
 /** What the process that is recorded does: the same for the same seed, so that the test knows what each record is. */
 export interface Step {
   readonly what: 'append' | 'write' | 'batch' | 'sync' | 'rotate' | 'truncate' | 'reopen';
@@ -9,19 +11,8 @@ export interface Step {
 export const recordedSegment = 64 * 1024;
 const steps = 150;
 
-/** Numbers from 0 to 1, always the same for a seed. (mulberry32) */
-export function dice(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 export function planOf(seed: number): Step[] {
-  const roll = dice(seed);
+  const roll = randomFrom(seed);
   const plan: Step[] = [];
   let next = 1;
   const add = (what: Step['what'], count: number, first = next): void => {

@@ -38,18 +38,4 @@ ProcessResources ProcessResources::Baseline(const std::string& path) {
   return least;
 }
 
-ProcessResources ProcessResources::Settled(const std::string& path, const ProcessResources& expected) {
-  ProcessResources found = Of(path);
-  for (int i = 0; i < 1000 && found != expected; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    found = Of(path);
-  }
-  return found;
-}
-
-std::ostream& operator<<(std::ostream& out, const ProcessResources& resources) {
-  return out << resources.threads << " threads, " << resources.descriptors << " descriptors, " << resources.mappings
-             << " mappings";
-}
-
 }  // namespace segwal

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <filesystem>
 #include <string_view>
-#include <thread>
 
 #include "platform/win32/win32_handle.h"
 // After windows.h:
@@ -66,19 +64,5 @@ ProcessResources ProcessResources::Of(const std::string& path) {
 }
 
 ProcessResources ProcessResources::Baseline(const std::string& path) { return Of(path); }
-
-ProcessResources ProcessResources::Settled(const std::string& path, const ProcessResources& expected) {
-  ProcessResources found = Of(path);
-  for (int i = 0; i < 1000 && found != expected; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    found = Of(path);
-  }
-  return found;
-}
-
-std::ostream& operator<<(std::ostream& out, const ProcessResources& resources) {
-  return out << resources.threads << " threads, " << resources.descriptors << " descriptors, " << resources.mappings
-             << " mappings";
-}
 
 }  // namespace segwal
