@@ -88,7 +88,8 @@ export class Harness {
     const child = fork(join(import.meta.dirname, program), [suite, JSON.stringify(trial), path]);
     let result;
     child.once('message', (message) => (result = message));
-    const [status, signal] = await once(child, 'exit');
+    // What it told may still be in the channel when it is gone: 'close' only comes after the last message.
+    const [status, signal] = await once(child, 'close');
     if (status !== 0 || result === undefined) {
       throw new Error(`${suite} ${JSON.stringify(trial)} ended with ${signal ?? `status ${status}`}`);
     }
