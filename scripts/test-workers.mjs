@@ -15,9 +15,7 @@ const kinds = {
   tsan: {
     sanitize: 'thread',
     library: 'libtsan.so',
-    options: {
-      TSAN_OPTIONS: `halt_on_error=1:ignore_noninstrumented_modules=1:suppressions=${join(root, 'native/testing/tsan_suppressions.txt')}`,
-    },
+    options: { TSAN_OPTIONS: 'halt_on_error=1:ignore_noninstrumented_modules=1' },
   },
 };
 

@@ -11,6 +11,19 @@
 
 #include "platform/posix/posix_os.h"
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SEGWAL_THREAD_SANITIZER  // Clang's way of saying so
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define SEGWAL_THREAD_SANITIZER  // GCC's
+#endif
+
+#if defined(SEGWAL_THREAD_SANITIZER)
+extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
+#endif
+
 namespace segwal::posix {
 namespace {
 
@@ -42,6 +55,22 @@ GuardedRange* FreeRange() {
 
 size_t page_size = 0;  // before the handler is installed; sysconf is not for signal handlers
 
+// A new page in the place of the one at `page`, zeroed. To ThreadSanitizer that is a write to all of it, which races
+// with the store that another thread is in the middle of; for the threads it is what ends their faults. So it is not
+// told.
+bool ReplacePage(std::byte* page) {
+#if defined(SEGWAL_THREAD_SANITIZER)
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
+  // Writable in any case: the access must complete, or it would fault for ever.
+  void* const replaced =
+      ::mmap(page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+#if defined(SEGWAL_THREAD_SANITIZER)
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+#endif
+  return replaced != MAP_FAILED;
+}
+
 // Async-signal-safe: atomics and mmap. POSIX does not list mmap among what a handler may call, but on Linux and macOS
 // it is a bare system call.
 bool Absorb(void* address) {
@@ -53,10 +82,7 @@ bool Absorb(void* address) {
       // First the alarm, then the page: the system call orders the two for every thread. So whoever finds the new page,
       // also a thread that takes no fault because this one has replaced the page already, finds the alarm raised.
       range.failure.load()->Raise();
-      std::byte* const page = static_cast<std::byte*>(address) - at % page_size;
-      // Writable in any case: the access must complete, or it would fault for ever.
-      return ::mmap(page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
-             MAP_FAILED;
+      return ReplacePage(static_cast<std::byte*>(address) - at % page_size);
     }
   }
   return false;
