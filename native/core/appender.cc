@@ -316,8 +316,7 @@ Status Appender::CheckDirty(uint64_t end, uint64_t padded) {
   const uint64_t dirty =
       static_cast<uint64_t>(segment_->byte_base + static_cast<int64_t>(end - padded)) - state_.durable_bytes;
   if (dirty == 0) return Status::Ok();
-  state_.requested = std::max(state_.requested, state_.AppendedSequenceLocked());
-  state_.syncer_wake.notify_one();
+  state_.RequestDurable(WriterState::kUnknownSequence);
   return Status(ErrorCode::kBackpressure,
                 std::to_string(dirty) + " bytes are not durable yet, and maxDirtyBytes is " +
                     std::to_string(state_.max_dirty_bytes) +

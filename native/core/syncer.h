@@ -38,6 +38,7 @@ class Syncer {
     void MoveTo(const CommittedWalk::Position& end) {
       syncer_.synced_ = end;
       syncer_.header_synced_ = true;
+      syncer_.written_end_ = 0;
     }
 
    private:
@@ -69,12 +70,16 @@ class Syncer {
 
  private:
   void Run();
+  // Until more than `durable` is requested, or for a while.
+  void LookOut(uint64_t durable);
   // Requires state_.mutex. True when nothing is left to make durable and the next append will wake the thread.
   bool FallAsleep();
   Status StepAlone();
   Status SyncToCommittedEnd();
   void SetSynced(CommittedWalk::Position to);
   Status SyncSegment(const std::shared_ptr<Segment>& segment, uint64_t end);
+  // Where a sync of the frames in [begin, end) should end, so that the next ones are cheaper.
+  uint64_t WithZerosAhead(const Segment& segment, uint64_t begin, uint64_t end);
   Status SealSegment(const std::shared_ptr<Segment>& segment);
   // Everything up to `end` is durable.
   void MoveWatermark(const CommittedWalk::Position& end);
@@ -93,6 +98,8 @@ class Syncer {
   // segment it is changes under state_.mutex too, because Run looks at that with no other lock.
   CommittedWalk::Position synced_;
   bool header_synced_ = true;
+  // Guarded by step_mutex_. The blocks of that segment have been written up to here, if only with zeros.
+  uint64_t written_end_ = 0;
 
   std::mutex listeners_mutex_;  // taken last, and held while listeners are called
   std::vector<DurabilityListener*> listeners_;

@@ -189,6 +189,41 @@ TEST_F(SyncerTest, TheFirstSyncOfASegmentTakesItsHeaderAlong) {
   EXPECT_GE(syncs[1].offset, kSegmentHeaderSize);
 }
 
+TEST_F(SyncerTest, NowAndThenAShortSyncTakesZerosAlong) {
+  constexpr uint64_t kZeros = uint64_t{64} << 10;
+  OpenWithListener({.segment_size = uint64_t{1} << 20, .sync = SyncPolicy{.delay_us = 0}});
+  std::vector<uint64_t> behind;  // of each sync, how far it reached behind the frames
+  uint64_t end = kSegmentHeaderSize;
+  log_.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kSyncMapping) behind.push_back(call.offset + call.length - end);
+  });
+  const auto append_and_sync = [&](size_t frame_size) {
+    end += frame_size;
+    log_.Append(std::string(frame_size - kFrameHeaderSize, 'x'));
+    log_.Sync();
+  };
+  append_and_sync(1024);
+  append_and_sync(kZeros - 1024);
+  append_and_sync(1024);  // still within what was written
+  append_and_sync(1024);  // behind it
+  append_and_sync(kZeros);
+  append_and_sync(uint64_t{17} << 10);
+  log_.platform().Watch(nullptr);
+  EXPECT_EQ(behind, (std::vector<uint64_t>{kZeros, 0, 0, kZeros, 0, 0})) << "and a long sync never does";
+}
+
+TEST_F(SyncerTest, ZerosAheadEndWithTheWindow) {
+  OpenWithListener();  // a segment of 64 KiB
+  std::vector<uint64_t> ends;
+  log_.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kSyncMapping) ends.push_back(call.offset + call.length);
+  });
+  log_.Append("a");
+  log_.Sync();
+  log_.platform().Watch(nullptr);
+  EXPECT_EQ(ends, (std::vector<uint64_t>{TestLog::kSegmentSize}));
+}
+
 TEST_F(SyncerTest, ASegmentIsDurableThenSealedThenTheNextIsSynced) {
   OpenWithListener();
   std::vector<std::string> order;

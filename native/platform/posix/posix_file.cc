@@ -29,6 +29,7 @@ Status PosixFile::Size(uint64_t* bytes) {
 }
 
 Status PosixFile::Look(uint64_t* bytes, bool* has_name) {
+  if (LookAt(descriptor_.get(), bytes, has_name) == 0) return {};
   struct stat info;
   SEGWAL_TRY(ResultStatus("stat", path_, ErrnoOf([&] { return ::fstat(descriptor_.get(), &info); })));
   *bytes = static_cast<uint64_t>(info.st_size);

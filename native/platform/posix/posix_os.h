@@ -18,6 +18,9 @@ int AllocateBlocks(int descriptor, uint64_t bytes);
 // Makes an allocated range read as zero, and stay allocated, without writing it.
 int ZeroBlocks(int descriptor, uint64_t offset, uint64_t length);
 
+// The size of an open file, and whether it still has a name, at less than fstat costs the next sync.
+int LookAt(int descriptor, uint64_t* bytes, bool* has_name);
+
 // Data and metadata of the file or directory are on the medium.
 int SyncDescriptor(int descriptor);
 

@@ -42,6 +42,8 @@ int AllocateBlocks(int descriptor, uint64_t bytes) {
 // F_PUNCHHOLE would give the blocks back.
 int ZeroBlocks(int, uint64_t, uint64_t) { return ENOTSUP; }
 
+int LookAt(int, uint64_t*, bool*) { return ENOTSUP; }
+
 // fsync only hands the data to the drive, which may keep it in its cache; F_FULLFSYNC empties that. Where the volume
 // does not have it, fsync is all that there is. Any other failure is final and must not be papered over.
 int SyncDescriptor(int descriptor) {
