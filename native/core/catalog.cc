@@ -96,6 +96,9 @@ void Catalog::Revive(uint64_t id, std::shared_ptr<Segment> segment) {
   slot->entry.live = std::move(segment);
   slot->view.reset();
   std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id == id; });
+  // A view that somebody is making this very moment ends where the log did; it is not kept, because its index is not
+  // the one that is here.
+  slot->index = std::make_shared<SegmentIndex>();
 }
 
 void Catalog::NoteCut(uint64_t sequence) {
