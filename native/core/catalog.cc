@@ -122,6 +122,11 @@ void Catalog::Clear() {
   recent_.clear();
 }
 
+uint64_t Catalog::first_sequence() const {
+  const std::lock_guard lock(mutex_);
+  return slots_.empty() ? 1 : slots_.front().entry.base_sequence();
+}
+
 std::vector<Catalog::Entry> Catalog::Entries() const {
   const std::lock_guard lock(mutex_);
   std::vector<Entry> entries;
