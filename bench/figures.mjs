@@ -43,11 +43,13 @@ const withRatio = ({ name, by }, own, other) => [
   (by[own].median / by[other].median).toFixed(2),
 ];
 
+const underWhat = () =>
+  `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}; ` +
+  `medians of ${options.repeats} trials (least–greatest). During the trials other processes had up to ` +
+  `${Math.round(100 * Math.max(...results.flatMap(({ contenders }) => contenders.map(({ others }) => others))))} % of the processors.`;
+
 const sections = {
-  machine: () =>
-    `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}; ` +
-    `medians of ${options.repeats} trials (least–greatest). During the trials other processes had up to ` +
-    `${Math.round(100 * Math.max(...results.flatMap(({ contenders }) => contenders.map(({ others }) => others))))} % of the processors.`,
+  machine: underWhat,
   bursts: () => {
     const rows = find('append', 'append').map((result) => withRatio(result, 'segwal', 'raw'));
     for (const result of find('batch', 'batches')) {
@@ -75,6 +77,20 @@ const sections = {
         ...['segwal', 'raw, msync', 'control'].map((each) => median(by[each])),
       ]),
     ),
+  life: () => {
+    const only = ({ name, unit, by }) => [`${name}, ${unit}`, median(by.segwal)];
+    const contenders = ['segwal', 'segwal, of durable records', 'without checkpoints'];
+    const beside = find('life', 'append').map(({ name, unit, by }) => [
+      `${name.split(': ')[1]}, ${unit}`,
+      ...contenders.map((each) => median(by[each])),
+    ]);
+    return [
+      underWhat(),
+      table(['', 'segwal'], find('life', '10 M').map(only)),
+      table(['', 'a checkpoint every 10 ms', 'of what is durable already', 'without checkpoints'], beside),
+      table(['', 'segwal'], find('life', 'seek').map(only)),
+    ].join('\n\n');
+  },
   peers: () =>
     byContender(
       find('peers', 'append'),
@@ -82,9 +98,19 @@ const sections = {
     ),
 };
 
+/** A run of some of the suites writes what it can. */
+const madeOf = {
+  machine: ['append', 'batch', 'durable', 'workers', 'sustained', 'peers'],
+  bursts: ['append', 'batch'],
+  'durable-one': ['durable'],
+  'durable-many': ['durable'],
+};
+const wasRun = (name) => (madeOf[name] ?? [name]).every((suite) => options.suites.includes(suite));
+
 const target = join(import.meta.dirname, '..', 'docs', 'PERFORMANCE.md');
 let text = readFileSync(target, 'utf8');
 for (const [name, write] of Object.entries(sections)) {
+  if (!wasRun(name)) continue;
   const marks = new RegExp(`(<!-- figures: ${name} -->)[^]*?(<!-- end -->)`);
   if (!marks.test(text)) throw new Error(`${target} has no place for ${name}`);
   text = text.replace(marks, (_, begin, end) => `${begin}\n\n${write()}\n\n${end}`);

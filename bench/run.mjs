@@ -13,7 +13,19 @@ import { renderReport } from './html.mjs';
 import { printHeader, printMachine, printPeers, printResult } from './report.mjs';
 import { checkResults, schemaVersion } from './results.mjs';
 
-const suites = ['append', 'batch', 'durable', 'workers', 'sustained', 'tail', 'read', 'recovery', 'open', 'peers'];
+const suites = [
+  'append',
+  'batch',
+  'durable',
+  'workers',
+  'sustained',
+  'tail',
+  'read',
+  'recovery',
+  'open',
+  'life',
+  'peers',
+];
 const roomNeeded = 8 * 2 ** 30;
 const smoke = { scale: 1 / 100, seconds: 0.1, longSeconds: 0.3, repeats: 1 };
 const full = { scale: 1, seconds: 2, longSeconds: 30, repeats: 5 };

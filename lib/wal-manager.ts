@@ -433,11 +433,18 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   readSegment(id: number): Iterable<WalRecord<T>> & AsyncIterable<WalRecord<T>> {
     checkInteger('id', id, 1, Number.MAX_SAFE_INTEGER);
     this.assertOpen();
-    const segments = this.native.segments();
-    if (!segments.some((segment) => segment.id === id)) {
-      throw new RangeError(`no segment ${id}: the log has ${segments[0]?.id ?? 0} to ${segments.at(-1)?.id ?? 0}`);
+    const request = wholeSegment(id);
+    const reader = this.native.reader(request.filter);
+    if (typeof reader === 'number') {
+      // Only now, for it takes long where there are thousands. And a log that another process writes may have it by now.
+      const segments = this.native.segments();
+      if (!segments.some((segment) => segment.id === id)) {
+        throw new RangeError(`no segment ${id}: the log has ${segments[0]?.id ?? 0} to ${segments.at(-1)?.id ?? 0}`);
+      }
+    } else {
+      reader.close();
     }
-    return new RecordRange(this.source, wholeSegment(id));
+    return new RecordRange(this.source, request);
   }
 
   /**

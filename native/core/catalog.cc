@@ -96,6 +96,9 @@ void Catalog::Revive(uint64_t id, std::shared_ptr<Segment> segment) {
   slot->entry.live = std::move(segment);
   slot->view.reset();
   std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id == id; });
+  // A view that somebody is making this very moment ends where the log did; it is not kept, because its index is not
+  // the one that is here.
+  slot->index = std::make_shared<SegmentIndex>();
 }
 
 void Catalog::NoteCut(uint64_t sequence) {
@@ -117,6 +120,11 @@ void Catalog::Clear() {
   const std::lock_guard lock(mutex_);
   slots_.clear();
   recent_.clear();
+}
+
+uint64_t Catalog::first_sequence() const {
+  const std::lock_guard lock(mutex_);
+  return slots_.empty() ? 1 : slots_.front().entry.base_sequence();
 }
 
 std::vector<Catalog::Entry> Catalog::Entries() const {

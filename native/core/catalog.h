@@ -87,6 +87,8 @@ class Catalog {
     if (look_) look_();
   }
 
+  // Of the first record, or the first that there would be. However many segments there are, it takes no longer.
+  uint64_t first_sequence() const;
   std::vector<Entry> Entries() const;
   size_t size() const;
 

@@ -207,5 +207,27 @@ TEST_F(CatalogTest, ALiveSegmentIsSeenWhereItsWriterHasIt) {
   EXPECT_EQ(view->end, kMinSegmentSize);
 }
 
+// A reader maps the end of a truncated log, and meanwhile the log goes on in that segment. Had its view been kept, the
+// next reader would take the new records for damage.
+TEST_F(CatalogTest, AViewFromBeforeItsSegmentWasTakenUpAgainIsNotKept) {
+  WriterParts parts;
+  Appender(parts.state()).Append(RecordOf("x"));
+  const std::shared_ptr<Segment> segment = parts.current();
+  Catalog& catalog = parts.catalog();
+  const Seal end{.end_offset = kSegmentHeaderSize + 32, .record_count = 1, .last_sequence = 1};
+  catalog.MarkSealed(1, end);
+  catalog.CutAfter(1, 1, end);
+  parts.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kMap) catalog.Revive(1, segment);
+  });
+  std::shared_ptr<const SegmentView> early;
+  ASSERT_OK(catalog.View(1, &early));
+  EXPECT_EQ(early->end, end.end_offset);
+  std::shared_ptr<const SegmentView> view;
+  ASSERT_OK(catalog.View(1, &view));
+  EXPECT_EQ(view->data, segment->data());
+  EXPECT_EQ(view->end, kMinSegmentSize);
+}
+
 }  // namespace
 }  // namespace segwal

@@ -51,6 +51,9 @@ bool CommittedWalk::StepToNextSegment() {
   {
     const std::lock_guard lock(state_.mutex);
     next = segment.next;
+    // While the log is truncated its active segment is sealed too, and then goes on: full, and followed by another, it
+    // may be by now, and the word above that of before. Both change under this mutex.
+    if (next && PointerOffset(segment.pointer().load(std::memory_order_acquire)) != at_.offset) return false;
   }
   if (!next) return false;  // sealed this very moment, under that mutex; the next walk finds it
   segment.seal = {.end_offset = at_.offset,

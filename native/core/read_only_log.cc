@@ -104,7 +104,7 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
   SEGWAL_TRY(CheckDurableEnd());
   report_.clean = tail_ != nullptr && LoadOrderlyEnd(tail_->data, tail_->identity) == end_.offset;
   report_.segments = catalog_.size();
-  report_.records = end_.sequence + 1 - FirstSequence();
+  report_.records = end_.sequence + 1 - catalog_.first_sequence();
   for (const SegmentInfo& info : catalog_.Describe(end_)) report_.bytes += info.bytes - kSegmentHeaderSize;
   for (const std::string& stray : strays)
     report_.findings.push_back({.rule = "stray", .action = "left alone: " + stray});
@@ -297,15 +297,10 @@ Status ReadOnlyLog::DropTruncated() {
 
 std::unique_ptr<Appender> ReadOnlyLog::NewAppender() { return nullptr; }
 
-uint64_t ReadOnlyLog::FirstSequence() const {
-  const std::vector<Catalog::Entry> entries = catalog_.Entries();
-  return entries.empty() ? 1 : entries.front().base_sequence();
-}
-
 uint64_t ReadOnlyLog::first_sequence() {
   const std::lock_guard lock(mutex_);
   static_cast<void>(Refresh());
-  return FirstSequence();
+  return catalog_.first_sequence();
 }
 
 uint64_t ReadOnlyLog::last_sequence() {
@@ -359,7 +354,7 @@ LogStats ReadOnlyLog::Stats() {
 Status ReadOnlyLog::NewReader(const ReadFilter& filter, std::unique_ptr<Reader>* reader) {
   const std::lock_guard lock(mutex_);
   SEGWAL_TRY(Refresh());
-  return Reader::Make(catalog_, catalog_.cuts(), FirstSequence(), end_.sequence, filter, reader);
+  return Reader::Make(catalog_, catalog_.cuts(), catalog_.first_sequence(), end_.sequence, filter, reader);
 }
 
 Status ReadOnlyLog::Verify(const VerifyOptions& options, VerifyReport* report) {

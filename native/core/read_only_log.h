@@ -69,7 +69,6 @@ class ReadOnlyLog final : public Log {
   Status CheckDurableEnd();
   Status DropTruncated();
   Status ReachedSuccessor(SegmentHeader* next, bool* reached) const;
-  uint64_t FirstSequence() const;
   Status LookBehindTheEnd(const std::vector<LogDirectory::SegmentFile>& files);
 
   Platform& platform_;

@@ -312,9 +312,13 @@ void Reader::AddItems(const Frame& frame) {
 Status Reader::LoadForward() {
   if (!view_ || next_ > view_last_) SEGWAL_TRY(EnterSegment());
   if (Exhausted()) return Status::Ok();
-  // A few frames at once, so that the loops stay tight; as few as fit into the cache with what they describe.
-  constexpr size_t kEnough = 64;
-  while (next_ <= view_last_ && items_.size() < kEnough) {
+  // A few frames at once, so that the loops stay tight; as few as fit into the cache with what they describe, and no
+  // more than are wanted: for one large record not the checksums of many.
+  constexpr uint64_t kEnough = 64;
+  constexpr uint64_t kEnoughBytes = uint64_t{256} << 10;
+  const uint64_t enough = std::min(kEnough, remaining_);
+  uint64_t bytes = 0;
+  while (next_ <= view_last_ && items_.size() < enough && bytes < kEnoughBytes) {
     if (ask_times_ && position_.offset >= asked_until_) {
       SkipForward();
       continue;
@@ -325,6 +329,7 @@ Status Reader::LoadForward() {
       return items_.empty() ? std::move(status) : Status::Ok();
     }
     AddItems(frame);
+    bytes += frame.padded_length();
     position_.offset += frame.padded_length();
     position_.index += frame.count;
     next_ = std::max(next_, view_first_ + position_.index);

@@ -1,6 +1,7 @@
 // WritableLog::TruncateAfter. In one line: once wal.meta says that the log ends there, it does, and the rest is carried
 // out now or by the next open. docs/FORMAT.md has the order; recovery.cc does the same for a log that nobody has open.
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <thread>
 
@@ -219,6 +220,7 @@ Status WritableLog::RemoveSegmentsBehind(uint64_t id, uint64_t last) {
 
 // Takes frames and proofs of what is dropped out of the last segment, durably. `live`: it is the active one.
 Status WritableLog::EmptyBehind(const NewEnd& new_end, uint64_t used, uint64_t truncations, Segment* live) {
+  assert(new_end.offset <= used);
   const SegmentIdentity& identity = new_end.entry.identity;
   std::unique_ptr<File> file;
   SEGWAL_TRY(state_.platform.Open(state_.directory.SegmentPath(identity.segment_id), OpenMode::kReadWrite, &file));

@@ -159,6 +159,20 @@ class Case final : public DurabilityListener {
     Require(appended_.emplace(sequence, data).second, "a sequence number was handed out twice");
   }
 
+  // What a truncation begins and ends with, when it takes nothing away: nobody claims in between.
+  void StopAppends() {
+    const std::lock_guard lock(state_.mutex);
+    state_.truncating = true;
+    state_.current->pointer().fetch_or(kSealedBit);
+  }
+  void LetAppendsGoOn() {
+    const std::lock_guard lock(state_.mutex);
+    state_.truncating = false;
+    std::atomic<uint64_t>& pointer = state_.current->pointer();
+    pointer.store(pointer.load() & ~kSealedBit);
+    state_.writer_wake.notify_all();
+  }
+
   // A reader's life: whatever the walk says is committed has to be readable, and whole.
   void Read(int times) {
     for (int i = 0; i < times; ++i) CheckFrames(begin_, walk_->Advance(), false);
@@ -311,6 +325,25 @@ TEST(InterleavingsTest, AReaderSeesWholeFramesOnly) {
     reader.join();
     Require(log.syncer().Step());
     log.CheckAll(3);
+  });
+}
+
+// A truncation seals the active segment for a while. By the time at which a walk has seen that, appends may have gone
+// on, have filled the segment, and be in the next one.
+TEST(InterleavingsTest, TheEndOfATruncationIsNotTheEndOfASegment) {
+  Explore([] {
+    Case log(0, 1);
+    log.Write('a', 1, kSmall);
+    log.StopAppends();
+    std::thread reader([&] { log.Read(2); });
+    std::thread writer([&] {
+      log.LetAppendsGoOn();
+      log.Write('b', 3, kThird);
+    });
+    reader.join();
+    writer.join();
+    Require(log.syncer().Step());
+    log.CheckAll(4);
   });
 }
 
