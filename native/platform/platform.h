@@ -55,9 +55,8 @@ class File {
 
 // What becomes of a mapping whose memory can no longer be read or written: another process has cut the file short, a
 // block of it cannot be read, memory itself is broken. The access that found out does not kill the process. The page is
-// replaced by zeroed memory of nobody's, the access completes there, and this tells. (On Windows it tells, but does not
-// save the process: win32_fault_guard.h.) Written by whatever the system calls at such a fault (a signal handler), so
-// only lock-free atomics.
+// replaced by zeroed memory of nobody's (on Windows the whole mapping is), the access completes there, and this tells.
+// Written by whatever the system calls at such a fault (a signal handler), so only lock-free atomics.
 class MappingFailure {
  public:
   bool Happened() const {

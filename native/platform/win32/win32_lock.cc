@@ -36,19 +36,17 @@ void Empty(Win32File& file) { static_cast<void>(file.Resize(0)); }
 
 class Win32Lock final : public DirectoryLock {
  public:
-  Win32Lock(std::unique_ptr<Win32File> file, Deletions& deletions) : file_(std::move(file)), deletions_(deletions) {}
+  explicit Win32Lock(std::unique_ptr<Win32File> file) : file_(std::move(file)) {}
 
   // The note goes before the lock does, while nobody else can have written theirs. Unlocked by name: closing the handle
   // leaves it to the system when.
   ~Win32Lock() override {
-    deletions_.ForgetBelow(file_->path().substr(0, file_->path().find_last_of("/\\") + 1));
     Empty(*file_);
     Unlock(file_->handle());
   }
 
  private:
   const std::unique_ptr<Win32File> file_;
-  Deletions& deletions_;
 };
 
 // The first line of the file, or what can be had of it.
@@ -82,7 +80,8 @@ Status AcquireLock(const std::string& path, const std::string& note, Deletions& 
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (TryLock(file->handle())) {
       WriteNote(*file, note);
-      *lock = std::make_unique<Win32Lock>(std::move(file), deletions);
+      *lock = std::make_unique<Win32Lock>(std::move(file));
+      deletions.Sweep(path.substr(0, path.find_last_of("/\\")));
       return {};
     }
     const DWORD error = ::GetLastError();

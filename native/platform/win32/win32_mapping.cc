@@ -46,10 +46,9 @@ Status Win32Mapping::Create(std::unique_ptr<Win32File> file, uint64_t length, bo
                                             static_cast<DWORD>(length >> 32), static_cast<DWORD>(length), nullptr));
   if (!section.valid()) return ErrorStatus("map", file->path(), ::GetLastError());
   const DWORD access = writable ? FILE_MAP_READ | FILE_MAP_WRITE : FILE_MAP_READ;
-  void* const data = ::MapViewOfFile(section.get(), access, 0, 0, static_cast<size_t>(length));
+  std::byte* const data = MapView(section.get(), access, static_cast<size_t>(length));
   if (data == nullptr) return ErrorStatus("map", file->path(), ::GetLastError());
-  mapping->reset(new Win32Mapping(std::move(file), static_cast<std::byte*>(data), static_cast<size_t>(length), writable,
-                                  deletions, id));
+  mapping->reset(new Win32Mapping(std::move(file), data, static_cast<size_t>(length), writable, deletions, id));
   return {};
 }
 
@@ -57,12 +56,11 @@ Win32Mapping::Win32Mapping(std::unique_ptr<Win32File> file, std::byte* data, siz
                            Deletions& deletions, const FileId& id)
     : Mapping(data, size), file_(std::move(file)), writable_(writable), deletions_(deletions), id_(id) {
   deletions_.Mapped(id_);
-  GuardRange(this->data(), this->size(), failure().get());
+  GuardView(this->data(), this->size(), failure().get());
 }
 
 Win32Mapping::~Win32Mapping() {
-  UnguardRange(data());
-  ::UnmapViewOfFile(data());
+  UnmapView(data());
   file_.reset();
   deletions_.Unmapped(id_);
 }

@@ -94,7 +94,7 @@ class Win32Platform final : public Platform {
     entries->clear();
     do {
       DirectoryEntry entry{.name = ToUtf8(found.cFileName)};
-      if (entry.name == "." || entry.name == "..") continue;
+      if (entry.name == "." || entry.name == ".." || Deletions::IsAside(entry.name)) continue;
       Inspect(path + "/" + entry.name, found, &entry);
       entries->push_back(std::move(entry));
     } while (::FindNextFileW(search, &found));
@@ -152,11 +152,9 @@ class Win32Platform final : public Platform {
 
   Status Open(const std::string& path, OpenMode mode, std::unique_ptr<File>* file) override {
     const DWORD access = mode == OpenMode::kRead ? GENERIC_READ : GENERIC_READ | GENERIC_WRITE;
-    if (mode == OpenMode::kCreate) deletions_.Retry();  // one of that name may be waiting to be deleted
     Handle handle;
     SEGWAL_TRY(OpenHandle(path, access, kShareAll, mode == OpenMode::kCreate ? CREATE_NEW : OPEN_EXISTING,
                           FILE_ATTRIBUTE_NORMAL, &handle));
-    if (mode == OpenMode::kCreate) deletions_.Forget(path);
     *file = std::make_unique<Win32File>(std::move(handle), path);
     return {};
   }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "platform/win32/win32_file.h"
 #include "platform/win32/win32_path.h"
 #include "testing/assertions.h"
+#include "testing/files.h"
 #include "testing/temporary_directory.h"
 
 namespace segwal {
@@ -58,6 +60,7 @@ class Win32PlatformTest : public testing::Test {
     EXPECT_OK(Open(name, OpenMode::kCreate)->Allocate(length));
     return Map(name, length);
   }
+  size_t FilesThatAreLeft() const { return NamesIn(directory_).size(); }
   uint64_t SizeOf(const std::string& name) {
     uint64_t size = 0;
     EXPECT_OK(Open(name, OpenMode::kRead)->Size(&size));
@@ -258,64 +261,79 @@ TEST_F(Win32PlatformTest, AMappedFileIsNotCutShort) {
 TEST_F(Win32PlatformTest, RemovesWhatIsThere) {
   auto open = FileWith("f", View("x"));
   EXPECT_OK(platform_.Remove(Path("f")));
-  open.reset();  // until then the name may stay: only some file systems have POSIX semantics
-  EXPECT_FALSE(Exists("f"));
+  EXPECT_FALSE(Exists("f")) << "whoever has it open";
   ExpectFailure(platform_.Remove(Path("f")), ErrorCode::kNotFound, ERROR_FILE_NOT_FOUND, Path("f"));
+  open.reset();
+  EXPECT_EQ(FilesThatAreLeft(), 0u);
 }
 
-TEST_F(Win32PlatformTest, TheDeletionOfAMappedFileWaitsUntilItIsUnmapped) {
+TEST_F(Win32PlatformTest, TheDeletionOfAMappedFileFreesItsNameAndWaitsUntilItIsUnmapped) {
   auto mapping = AllocateAndMap("f", kPage);
   auto second = Map("f", kPage, false);
   EXPECT_OK(platform_.Remove(Path("f")));
-  EXPECT_TRUE(Exists("f"));
+  EXPECT_FALSE(Exists("f"));
+  std::vector<DirectoryEntry> entries;
+  EXPECT_OK(platform_.List(directory_, &entries));
+  EXPECT_TRUE(entries.empty());
+  auto next = AllocateAndMap("f", kPage);  // as a log does whose end was truncated
   mapping->data()[0] = std::byte{1};
   EXPECT_OK(mapping->Sync(0, kPage));
   mapping.reset();
-  EXPECT_TRUE(Exists("f"));
+  EXPECT_EQ(FilesThatAreLeft(), 2u);
   EXPECT_EQ(second->data()[0], std::byte{1});
+  EXPECT_EQ(next->data()[0], std::byte{0});
   second.reset();
-  EXPECT_FALSE(Exists("f"));
+  EXPECT_EQ(FilesThatAreLeft(), 1u);
+  EXPECT_TRUE(Exists("f"));
 }
 
-TEST_F(Win32PlatformTest, WhatSomebodyDoesNotLetUsDeleteIsTriedAgain) {
+TEST_F(Win32PlatformTest, WhatSomebodyDoesNotLetUsDeleteIsWaitedForAndThenRefused) {
   FileWith("f", View("x"));
   win32::Handle scanner;  // such as one for viruses
   ASSERT_OK(win32::OpenHandle(Path("f"), GENERIC_READ, FILE_SHARE_READ, OPEN_EXISTING, 0, &scanner));
+  ExpectFailure(platform_.Remove(Path("f")), ErrorCode::kIo, ERROR_SHARING_VIOLATION, Path("f"));
+  EXPECT_TRUE(Exists("f"));
+  std::thread closes([&] {
+    ::Sleep(50);
+    scanner = win32::Handle();
+  });
   EXPECT_OK(platform_.Remove(Path("f")));
-  EXPECT_TRUE(Exists("f"));
-  EXPECT_OK(platform_.SyncDirectory(directory_));
-  EXPECT_TRUE(Exists("f"));
-  scanner = win32::Handle();
-  EXPECT_OK(platform_.SyncDirectory(directory_));
+  closes.join();
   EXPECT_FALSE(Exists("f"));
 }
 
 TEST_F(Win32PlatformTest, AFileThatTookTheNameOfADeletedOneIsNotDeleted) {
   win32::Deletions deletions;
   FileWith("f", View("old"));
-  win32::Handle scanner;
-  ASSERT_OK(
-      win32::OpenHandle(Path("f"), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, OPEN_EXISTING, 0, &scanner));
+  win32::Handle open;
+  ASSERT_OK(win32::OpenHandle(Path("f"), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, OPEN_EXISTING, 0, &open));
   win32::FileId id;
-  ASSERT_OK(win32::IdentifyFile(scanner.get(), Path("f"), &id));
+  ASSERT_OK(win32::IdentifyFile(open.get(), Path("f"), &id));
   deletions.Mapped(id);
   EXPECT_OK(deletions.Delete(Path("f")));
   EXPECT_EQ(deletions.Waiting(), 1u);
-  ASSERT_TRUE(::MoveFileW(win32::SystemPath(Path("f")).c_str(), win32::SystemPath(Path("elsewhere")).c_str()));
-  FileWith("f", View("new"));
+  const std::string aside = std::filesystem::directory_iterator(directory_)->path().string();
+  ASSERT_TRUE(::MoveFileW(win32::SystemPath(aside).c_str(), win32::SystemPath(Path("elsewhere")).c_str()));
+  std::ofstream(aside) << "new";
   deletions.Unmapped(id);
   EXPECT_EQ(deletions.Waiting(), 0u);
-  EXPECT_EQ(SizeOf("f"), 3u);
+  EXPECT_EQ(std::filesystem::file_size(aside), 3u);
 }
 
-TEST_F(Win32PlatformTest, WithTheLockGoesTheRightToDelete) {
+TEST_F(Win32PlatformTest, WhatAProcessThatEndedHasPutAsideIsDeletedWithTheNextLock) {
+  ASSERT_OK(platform_.CreateDirectory(Path("segments")));
+  FileWith("segments/wal-000007.log.42.segwal-removed", View("x"));
+  FileWith("wal.meta.43.segwal-removed", View("x"));
+  FileWith("segments/wal-000007.log", View("x"));
+  auto mapping = AllocateAndMap("44.segwal-removed", kPage);
   std::unique_ptr<DirectoryLock> lock;
   ASSERT_OK(platform_.Lock(Path("LOCK"), "me", &lock));
-  auto mapping = AllocateAndMap("f", kPage);
-  EXPECT_OK(platform_.Remove(Path("f")));
-  lock.reset();
+  EXPECT_FALSE(Exists("segments/wal-000007.log.42.segwal-removed"));
+  EXPECT_FALSE(Exists("wal.meta.43.segwal-removed"));
+  EXPECT_TRUE(Exists("segments/wal-000007.log"));
+  EXPECT_TRUE(Exists("44.segwal-removed"));
   mapping.reset();
-  EXPECT_TRUE(Exists("f"));
+  EXPECT_FALSE(Exists("44.segwal-removed"));
 }
 
 TEST_F(Win32PlatformTest, SyncsDirectories) {
