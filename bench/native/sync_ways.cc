@@ -58,7 +58,7 @@ const std::vector<Preparation>& Preparations() {
     if (::fsync(file) != 0) Fail("fsync");
   };
   static const std::vector<Preparation> preparations = {
-      {"allocated (what segwal does)", allocate},
+      {"allocated, never written", allocate},
       {"zeros by 4 KiB writes", [](int file) { WriteZeros(file, kPage); }},
       {"zeros by 1 MiB writes", [](int file) { WriteZeros(file, size_t{1} << 20); }},
       {"zeros by 1 MiB writes, not in the cache",
@@ -77,16 +77,44 @@ const std::vector<Preparation>& Preparations() {
   return preparations;
 }
 
+// A file in the middle of its trial. Frames end at `end`; blocks before `written` have been written.
+struct Appended {
+  int file;
+  std::byte* data;
+  size_t begin;
+  size_t end;
+  size_t written;
+};
+
+int SyncPages(const Appended& at, size_t end) {
+  const size_t begin = at.begin / kPage * kPage;
+  return ::msync(at.data + begin, (end - begin + kPage - 1) / kPage * kPage, MS_SYNC);
+}
+
 struct Way {
   const char* name;
-  std::function<int(int, std::byte*, size_t)> sync;
+  std::function<int(Appended*)> sync;
 };
 
 const std::vector<Way>& Ways() {
   static const std::vector<Way> ways = {
-      {"msync of the pages", [](int, std::byte* at, size_t bytes) { return ::msync(at, bytes, MS_SYNC); }},
-      {"fdatasync", [](int file, std::byte*, size_t) { return ::fdatasync(file); }},
-      {"fsync", [](int file, std::byte*, size_t) { return ::fsync(file); }},
+      {"msync", [](Appended* at) { return SyncPages(*at, at->end); }},
+      // What segwal does for short syncs (native/core/syncer.cc): one in several writes 64 KiB of zeros too.
+      {"msync, zeros ahead",
+       [](Appended* at) {
+         if (at->end <= at->written) return SyncPages(*at, at->end);
+         at->written = std::min(at->end + (size_t{64} << 10), kFileBytes);
+         return SyncPages(*at, at->written);
+       }},
+      // Whoever looks at the times of a file makes the next store change them
+      // (native/platform/posix/linux/linux_file.cc).
+      {"msync, then fstat",
+       [](Appended* at) {
+         struct stat info;
+         const int result = SyncPages(*at, at->end);
+         return result != 0 ? result : ::fstat(at->file, &info);
+       }},
+      {"fdatasync", [](Appended* at) { return ::fdatasync(at->file); }},
   };
   return ways;
 }
@@ -115,21 +143,20 @@ Trial Run(const std::string& path, const Preparation& preparation, const Way& wa
   void* const mapped = ::mmap(nullptr, kFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (mapped == MAP_FAILED) Fail("mmap");
   auto* const data = static_cast<std::byte*>(mapped);
-  // As far ahead as this trial gets; the log has a thread that does it.
-  const size_t ahead = std::min(kFileBytes, (step * kSyncs + kPage) / kPage * kPage);
+  // As far ahead as this trial gets; the log has a thread that does it. Dirty, but not written.
+  const size_t ahead = std::min(kFileBytes, (step * kSyncs + kPage) / kPage * kPage + (size_t{64} << 10));
   if (::madvise(data, ahead, MADV_POPULATE_WRITE) != 0) Fail("madvise");
-  if (::fsync(file) != 0) Fail("fsync");
   Trial trial;
   const uint64_t before = DeviceBytes(file);
-  size_t at = 0;
-  for (int i = 0; i < kSyncs && at + step <= kFileBytes; ++i) {
-    std::memset(data + at, i % 255 + 1, step);
+  Appended at{.file = file, .data = data, .begin = 0, .end = step, .written = 0};
+  for (int i = 0; i < kSyncs && at.end <= kFileBytes; ++i) {
+    std::memset(data + at.begin, i % 255 + 1, step);
     const auto started = std::chrono::steady_clock::now();
-    const size_t begin = at / kPage * kPage;
-    if (way.sync(file, data + begin, (at + step - begin + kPage - 1) / kPage * kPage) != 0) Fail(way.name);
+    if (way.sync(&at) != 0) Fail(way.name);
     trial.micros.push_back(
         std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - started).count());
-    at += step;
+    at.begin = at.end;
+    at.end += step;
   }
   trial.device_bytes = DeviceBytes(file) - before;
   ::munmap(mapped, kFileBytes);
