@@ -307,7 +307,8 @@ TEST_F(CompactionTest, GivesBackWhatItFreesAndSaysHowMuch) {
   Rotate();
   log_.Append("active");
   ASSERT_TRUE(ComesTrue([this] { return log_.SegmentIds().size() == 3; })) << "the next spare, too";
-  ASSERT_TRUE(ComesTrue([this] { return log_->Stats().disk_bytes == FilesSize(); }));
+  ASSERT_TRUE(ComesTrue(
+      [this] { return FilesSize() == 3 * TestLog::kSegmentSize && log_->Stats().disk_bytes == FilesSize(); }));
   const uint64_t before = FilesSize();
   const uint64_t disk_before = log_->Stats().disk_bytes;
   const CompactResult result = Compact();
@@ -634,6 +635,7 @@ TEST_F(CompactionTest, TheFrontIsTakenAwayMeanwhile) {
   }
 }
 
+// And appending goes on in the segment where it was cut, which is sealed again: it is another one, with the same salt.
 TEST_F(CompactionTest, TheEndIsTakenAwayAtAnyMoment) {
   for (int when = 1;; ++when) {
     TestLog log;
@@ -649,6 +651,9 @@ TEST_F(CompactionTest, TheEndIsTakenAwayAtAnyMoment) {
     const auto meanwhile = [&] {
       if (++asked == when) {
         EXPECT_OK(log->TruncateAfter(6));
+        EXPECT_EQ(log.Append("again"), 7u);
+        EXPECT_EQ(log.Append(Put{"a", "the last a"}.view()), 8u);
+        EXPECT_OK(log->Rotate());
       }
       return false;
     };
@@ -656,14 +661,13 @@ TEST_F(CompactionTest, TheEndIsTakenAwayAtAnyMoment) {
     ASSERT_OK(log->Compact({.cancelled = meanwhile}, &result));
     ExpectWhole(log.log());
     if (asked < when) break;
-    EXPECT_EQ(log->last_sequence(), 6u);
-    EXPECT_EQ(DataOf(log.log()).back(), "end 3");
-    EXPECT_EQ(log.Append("again"), 7u);
-    log.Sync();
+    const Texts expected{"end 1", "end 2", "end 3", "again", "the last a"};
+    EXPECT_EQ(log->last_sequence(), 8u);
+    EXPECT_EQ(DataOf(log.log()), expected) << when;
     log.Kill();
     log.Reboot();
     log.Open();
-    EXPECT_EQ(DataOf(log.log()).back(), "again");
+    EXPECT_EQ(DataOf(log.log()), expected) << when;
     ExpectWhole(log.log());
   }
 }
