@@ -240,10 +240,18 @@ Compaction::Compaction(Platform& platform, const LogDirectory& directory, const 
   }
 }
 
-Status Compaction::Map(const Source& source, std::unique_ptr<Mapping>* mapping) const {
+template <typename Read>
+Status Compaction::WithBytesOf(const Source& source, const Read& read) {
+  const uint64_t id = source.identity.segment_id;
   std::unique_ptr<File> file;
-  SEGWAL_TRY(platform_.Open(directory_.SegmentPath(source.identity.segment_id), OpenMode::kRead, &file));
-  return MapSegmentForReading(platform_, directory_, source.identity, source.seal.end_offset, std::move(file), mapping);
+  SEGWAL_TRY(platform_.Open(directory_.SegmentPath(id), OpenMode::kRead, &file));
+  std::unique_ptr<Mapping> mapping;
+  SEGWAL_TRY(
+      MapSegmentForReading(platform_, directory_, source.identity, source.seal.end_offset, std::move(file), &mapping));
+  Status status = read(mapping->data());
+  // First of all: a page that was replaced looks like damage, or like data.
+  SEGWAL_TRY(CheckMemory(*mapping->failure(), id));
+  return status;
 }
 
 template <typename TakeFrame>
@@ -284,9 +292,7 @@ Status Compaction::Analyze() {
   keys_ = std::make_unique<KeyTable>(Load<uint64_t>(seed.data()));
   for (Source& source : sources_) {
     source.first_record = readable_;
-    std::unique_ptr<Mapping> mapping;
-    SEGWAL_TRY(Map(source, &mapping));
-    SEGWAL_TRY(Walk(mapping->data(), source.identity, source.seal, [&](const Frame& frame) {
+    const auto take = [&](const Frame& frame) {
       if (frame.codec() != 0) {
         // Its records can be of any key.
         unreadable_before_ = true;
@@ -297,8 +303,9 @@ Status Compaction::Analyze() {
       RecordView record;
       while (records.Next(&record)) Take(record, source.identity.base_sequence + frame.index + records.index());
       return Status::Ok();
-    }));
-    SEGWAL_TRY(CheckMemory(*mapping->failure(), source.identity.segment_id));
+    };
+    SEGWAL_TRY(
+        WithBytesOf(source, [&](const std::byte* data) { return Walk(data, source.identity, source.seal, take); }));
   }
   EndKeys();
   return Status::Ok();
@@ -364,10 +371,8 @@ bool Compaction::Goes(uint64_t number, uint64_t sequence, const RecordView& reco
 template <typename TakeMarked>
 Status Compaction::ForEachMarked(size_t at, const TakeMarked& take_marked) {
   const Source& source = sources_[at];
-  std::unique_ptr<Mapping> mapping;
-  SEGWAL_TRY(Map(source, &mapping));
   uint64_t number = source.first_record;
-  SEGWAL_TRY(Walk(mapping->data(), source.identity, source.seal, [&](const Frame& frame) {
+  const auto take = [&](const Frame& frame) {
     if (frame.codec() != 0) return Status::Ok();
     FrameRecords records(frame);
     RecordView record;
@@ -376,8 +381,8 @@ Status Compaction::ForEachMarked(size_t at, const TakeMarked& take_marked) {
       take_marked(number, source.identity.base_sequence + frame.index + records.index(), record);
     }
     return Status::Ok();
-  }));
-  return CheckMemory(*mapping->failure(), source.identity.segment_id);
+  };
+  return WithBytesOf(source, [&](const std::byte* data) { return Walk(data, source.identity, source.seal, take); });
 }
 
 Status Compaction::LeaveAsItIs(size_t at) {
@@ -399,15 +404,12 @@ Status Compaction::Rewrite(size_t at, uint64_t first_delete_to_keep, CompactedSe
     }));
     if (!any) return Status::Ok();
   }
-  std::unique_ptr<Mapping> mapping;
-  SEGWAL_TRY(Map(source, &mapping));
   std::array<std::byte, sizeof made->identity.salt> salt{};
   SEGWAL_TRY(platform_.Random(salt));
   made->identity.salt = Load<uint64_t>(salt.data());
   made->identity.flags |= kSegmentCompacted;
-  Status status = Write(source, mapping->data(), first_delete_to_keep, made);
-  // A page that was replaced looks like records that are not there.
-  if (status.ok()) status = CheckMemory(*mapping->failure(), source.identity.segment_id);
+  Status status =
+      WithBytesOf(source, [&](const std::byte* data) { return Write(source, data, first_delete_to_keep, made); });
   if (!status.ok()) static_cast<void>(platform_.Remove(directory_.CompactionPath()));
   return status;
 }

@@ -91,7 +91,9 @@ class Compaction {
 
   void Take(const RecordView& record, uint64_t sequence);
   void EndKeys();
-  Status Map(const Source& source, std::unique_ptr<Mapping>* mapping) const;
+  // Maps the segment for `read`.
+  template <typename Read>
+  Status WithBytesOf(const Source& source, const Read& read);
   template <typename TakeFrame>
   Status Walk(const std::byte* data, const SegmentIdentity& identity, const Seal& seal, const TakeFrame& take_frame);
   uint64_t MarkedIn(size_t at) const;
