@@ -2,6 +2,7 @@ import * as zlib from 'node:zlib';
 
 import { WalError } from './errors';
 import type { NativeLog } from './native';
+import { Operation } from './operation';
 import type { Batch, PackedRecords } from './records';
 
 /** How batches are compressed; see {@link WalOptions.compression}. */
@@ -47,10 +48,12 @@ export class BatchCompressor {
 
   /** What appends the batch compressed; `undefined` when it has to be appended as it is, or cannot be appended. */
   ofBatch(native: NativeLog, { data, kinds, keys }: Batch): (() => number) | undefined {
+    if (kinds?.some(isMark)) return undefined;
     return this.appendOf(native, native.packBatch(data, kinds, keys));
   }
 
   ofPacked(native: NativeLog, { buffer, offsets, kind = 0, key }: PackedRecords): (() => number) | undefined {
+    if (isMark(kind)) return undefined;
     return this.appendOf(native, native.packPacked(buffer, offsets, kind, key ?? undefined));
   }
 
@@ -60,6 +63,14 @@ export class BatchCompressor {
     if (!native.compressionPays(plain, compressed.length)) return undefined;
     return () => native.appendCompressed(this.id, plain, compressed);
   }
+}
+
+/**
+ * The marks of a transaction stay readable without a codec: compaction, which has none, has to see which records lie
+ * between them.
+ */
+function isMark(kind: number): boolean {
+  return kind === Operation.BeginTx || kind === Operation.CommitTx || kind === Operation.AbortTx;
 }
 
 /** `undefined` for `'none'`. */

@@ -1,5 +1,6 @@
 export type { Checkpoint, CheckpointOptions } from './checkpoints';
 export type { Codec, WalData } from './codec';
+export type { CompactOptions, CompactResult } from './compaction';
 export type { Compression } from './compression';
 export { ReplayError, WalError } from './errors';
 export type { WalErrorCode, WalErrorDetails } from './errors';

@@ -4,6 +4,8 @@
  * details; asynchronous ones reject with a plain {@link NativeFailure}. Making a `WalError` of it is this library's part.
  */
 
+import type { CompactResult } from './compaction';
+
 export interface NativeFailure {
   code: string; // 'WAL_…'
   message: string;
@@ -82,6 +84,7 @@ export interface NativeSegment {
   sealed: boolean;
   firstTimeMs: number;
   lastTimeMs: number;
+  removed: number;
   path: string;
 }
 
@@ -200,6 +203,8 @@ export interface NativeLog {
   truncateBefore(sequence: number): Promise<void>;
   /** Rejects with the first failure to delete a file; what else could be deleted is. */
   cleanup(): Promise<{ segmentsRemoved: number; bytesFreed: number }>;
+  /** Of records before `before` (Infinity: all). Rejects with `WAL_ABORTED` when the log is closed meanwhile. */
+  compact(before: number): Promise<CompactResult>;
   /** Keeps `sequence` and what follows from being cleaned up; a number to release it by, or −code. */
   hold(sequence: number): number;
   releaseHold(hold: number): void;

@@ -3,6 +3,8 @@ import type { Readable, Writable } from 'node:stream';
 import { checkCheckpointOptions } from './checkpoints';
 import type { Checkpoint, CheckpointOptions } from './checkpoints';
 import type { WalData } from './codec';
+import { checkCompactOptions } from './compaction';
+import type { CompactOptions, CompactResult } from './compaction';
 import { rejection, WalError } from './errors';
 import type { HealthReport } from './health';
 import { checkDirectory, checkSyncPolicy, checkWalOptions } from './options';
@@ -211,6 +213,14 @@ export class NullWal<T = Buffer> implements Wal<T> {
     return promised(() => {
       this.assertWritable();
       return { segmentsRemoved: 0, bytesFreed: 0 };
+    });
+  }
+
+  compact(options: CompactOptions = {}): Promise<CompactResult> {
+    return promised(() => {
+      checkCompactOptions(options);
+      this.assertWritable();
+      return { recordsKept: 0, recordsRemoved: 0, bytesFreed: 0, segmentsRewritten: 0, skipped: [] };
     });
   }
 

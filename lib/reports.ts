@@ -59,10 +59,11 @@ export interface SegmentInfo {
   readonly firstSequence: number;
   /** `firstSequence` − 1 when it holds none. */
   readonly lastSequence: number;
+  /** Sequence numbers, without those whose record compaction removed. */
   readonly records: number;
   /** Bytes in use, header included. */
   readonly bytes: number;
-  /** Bytes of the file. */
+  /** Bytes of the file: the log's segment size, or less after compaction. */
   readonly capacity: number;
   /** Full and durable: it does not change any more. */
   readonly sealed: boolean;
@@ -122,12 +123,12 @@ function toFinding(finding: NativeFinding): Finding {
 }
 
 export function toSegmentInfo(segment: NativeSegment): SegmentInfo {
-  const { id, firstSequence, lastSequence, bytes, capacity, sealed, firstTimeMs, lastTimeMs, path } = segment;
+  const { id, firstSequence, lastSequence, bytes, capacity, sealed, firstTimeMs, lastTimeMs, removed, path } = segment;
   return {
     id,
     firstSequence,
     lastSequence,
-    records: lastSequence - firstSequence + 1,
+    records: lastSequence - firstSequence + 1 - removed,
     bytes,
     capacity,
     sealed,

@@ -5,6 +5,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createCheckpoint, listCheckpoints } from './checkpoints';
 import type { Checkpoint, CheckpointOptions } from './checkpoints';
 import type { Codec, WalData } from './codec';
+import { checkCompactOptions } from './compaction';
+import type { CompactOptions, CompactResult } from './compaction';
 import type { BatchCompressor } from './compression';
 import { Diagnostics } from './diagnostics';
 import { DurabilityQueue } from './durability';
@@ -485,6 +487,25 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   }
 
   /**
+   * Removes records that a later one of the same key replaces, and, of a key that ends with {@link Operation.Delete}, all
+   * of them: what is left gives, replayed into a map, the same map. Records without a key stay, sequence numbers too. Only
+   * sealed segments are looked at (`rotate` first to have all), each is rewritten beside everything else, on a native
+   * thread, and put in the place of the old one atomically; appends never wait for it. After a crash a segment is the old
+   * one or the new one. docs/COMPACTION.md tells what exactly goes: transactions, checkpoints and compressed batches.
+   *
+   * It takes the room of one more segment on the disk while it runs, and memory for each key in the sealed segments.
+   *
+   * @throws `TypeError`, `RangeError`; {@link WalError} `WAL_CORRUPT` (a frame is damaged: nothing is removed), `WAL_DISK_FULL`,
+   * `WAL_IO`, `WAL_ABORTED` (the log was closed meanwhile), `WAL_POISONED`, `WAL_CLOSED`, `WAL_READ_ONLY` (as rejections).
+   * Segments that were rewritten before that stay so.
+   */
+  async compact(options: CompactOptions = {}): Promise<CompactResult> {
+    const before = checkCompactOptions(options);
+    this.assertWritable();
+    return this.track(settle(this.native.compact(before)));
+  }
+
+  /**
    * Keeps the record and everything behind it from being cleaned up until the hold is released: a consumer, a replay. It
    * does not outlive the log, nor hinder `truncateBefore`. Readers hold what they have still to read by themselves.
    *
@@ -601,7 +622,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   }
 
   /**
-   * Makes everything durable and closes. Operations under way are waited for; a verification is cut short. Idempotent: every call returns the same
+   * Makes everything durable and closes. Operations under way are waited for; a verification or compaction is cut short. Idempotent: every call returns the same
    * promise. When it rejects, the log is closed all the same.
    *
    * @throws {@link WalError} `WAL_POISONED`, `WAL_IO` (as rejections): not everything is durable.
@@ -792,7 +813,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
       await this.writes.drained();
     }
     const last = this.native.appendedSequence();
-    // The native side cuts a verification short, and waits for what else is under way.
+    // The native side cuts a verification or compaction short, and waits for what else is under way.
     const closed = settle(this.native.close());
     await Promise.allSettled([...this.inFlight, closed]);
     try {

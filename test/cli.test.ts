@@ -61,7 +61,7 @@ describe('segwal', () => {
     }
   });
 
-  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint', 'truncate', 'cleanup'])(
+  test.each(['ingest', 'inspect', 'dump', 'verify', 'repair', 'tail', 'checkpoint', 'truncate', 'cleanup', 'compact'])(
     '%s --help tells of the command',
     async (command) => {
       const { status, stdout } = await runCli([command, '--help']);

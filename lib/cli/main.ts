@@ -8,6 +8,7 @@ import { checkpoint } from './checkpoint';
 import { cleanup } from './cleanup';
 import { Arguments, exitCodeHelp, exitCodes, InputError, UsageError } from './command';
 import type { Command } from './command';
+import { compact } from './compact';
 import { dump } from './dump';
 import { health } from './health';
 import { ingest } from './ingest';
@@ -29,6 +30,7 @@ const commands: Readonly<Record<string, Command>> = {
   checkpoint,
   truncate,
   cleanup,
+  compact,
 };
 
 const help = `Usage: segwal <command> <dir> [arguments]
@@ -42,7 +44,7 @@ ${Object.entries(commands)
   segwal <command> --help   what the command does and takes
   segwal --version          the version of this program
 
-All commands but ingest, checkpoint, truncate, cleanup and repair --apply only read, and work on a log that another process is writing.
+All commands but ingest, checkpoint, truncate, cleanup, compact and repair --apply only read, and work on a log that another process is writing.
 Errors are one line on standard error: "segwal: CODE: what is wrong".
 
 ${exitCodeHelp}

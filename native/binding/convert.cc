@@ -72,6 +72,7 @@ Napi::Array ToJs(Napi::Env env, const std::vector<SegmentInfo>& segments) {
     object["sealed"] = Napi::Boolean::New(env, segment.sealed);
     object["firstTimeMs"] = Napi::Number::New(env, ToMs(segment.first_time_us));
     object["lastTimeMs"] = Napi::Number::New(env, ToMs(segment.last_time_us));
+    object["removed"] = ToJs(env, segment.removed);
     object["path"] = Napi::String::New(env, segment.path);
     array[i] = object;
   }
@@ -105,6 +106,23 @@ Napi::Object ToJs(Napi::Env env, const CleanupResult& result) {
   Napi::Object object = Napi::Object::New(env);
   object["segmentsRemoved"] = ToJs(env, result.segments_removed);
   object["bytesFreed"] = ToJs(env, result.bytes_freed);
+  return object;
+}
+
+Napi::Object ToJs(Napi::Env env, const CompactResult& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object["recordsKept"] = ToJs(env, result.records_kept);
+  object["recordsRemoved"] = ToJs(env, result.records_removed);
+  object["bytesFreed"] = ToJs(env, result.bytes_freed);
+  object["segmentsRewritten"] = ToJs(env, result.segments_rewritten);
+  Napi::Array skipped = Napi::Array::New(env, result.skipped.size());
+  for (uint32_t i = 0; i < result.skipped.size(); ++i) {
+    Napi::Object each = Napi::Object::New(env);
+    each["segment"] = ToJs(env, result.skipped[i].segment);
+    each["reason"] = Napi::String::New(env, result.skipped[i].reason);
+    skipped[i] = each;
+  }
+  object["skipped"] = skipped;
   return object;
 }
 

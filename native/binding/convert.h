@@ -19,6 +19,7 @@ Napi::Object ToJs(Napi::Env env, const VerifyReport& report);
 Napi::Array ToJs(Napi::Env env, const std::vector<SegmentInfo>& segments);
 Napi::Object ToJs(Napi::Env env, const LogStats& stats);
 Napi::Object ToJs(Napi::Env env, const CleanupResult& result);
+Napi::Object ToJs(Napi::Env env, const CompactResult& result);
 Napi::Object ToJs(Napi::Env env, const Checkpoint& checkpoint);
 Napi::Array ToJs(Napi::Env env, const std::vector<Checkpoint>& checkpoints);
 

@@ -112,6 +112,7 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
       {"rotate", Rotate},
       {"truncateBefore", TruncateBefore},
       {"cleanup", Cleanup},
+      {"compact", Compact},
       {"hold", Hold},
       {"releaseHold", ReleaseHold},
       {"truncateAfter", TruncateAfter},
@@ -611,6 +612,20 @@ napi_value LogHandle::Cleanup(napi_env env, napi_callback_info info) {
   auto result = std::make_shared<CleanupResult>();
   return self.Promise(
       env, [log = self.log_, result] { return log->Cleanup(result.get()); },
+      [result](Napi::Env back) { return ToJs(back, *result); });
+}
+
+napi_value LogHandle::Compact(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  auto& self = SelfOf<LogHandle>(env, info, arguments);
+  const uint64_t before = ToU64(Napi::Value(env, arguments[0]));
+  auto result = std::make_shared<CompactResult>();
+  return self.Promise(
+      env,
+      [&self, before, result] {
+        const auto closing = [&self] { return self.closing_.load(); };
+        return self.log_->Compact({.before = before, .cancelled = closing}, result.get());
+      },
       [result](Napi::Env back) { return ToJs(back, *result); });
 }
 

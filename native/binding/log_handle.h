@@ -65,6 +65,7 @@ class LogHandle final : public FunctionOwner,
   static napi_value Rotate(napi_env env, napi_callback_info info);
   static napi_value TruncateBefore(napi_env env, napi_callback_info info);
   static napi_value Cleanup(napi_env env, napi_callback_info info);
+  static napi_value Compact(napi_env env, napi_callback_info info);
   static napi_value Hold(napi_env env, napi_callback_info info);
   static napi_value ReleaseHold(napi_env env, napi_callback_info info);
   static napi_value TruncateAfter(napi_env env, napi_callback_info info);

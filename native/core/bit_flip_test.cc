@@ -46,7 +46,8 @@ TEST(BitFlipTest, EveryFlippedBitIsNoticedOrHarmless) {
   const uint64_t flips = FromEnvironment("SEGWAL_BITFLIPS", 300);
   std::cout << "seed " << seed << ", " << flips << " flips\n";
   std::mt19937_64 random(seed);
-  const DamagedLog logs[] = {DamagedLog(DamagedLog::State::kClosed), DamagedLog(DamagedLog::State::kPowerCut)};
+  const DamagedLog logs[] = {DamagedLog(DamagedLog::State::kClosed), DamagedLog(DamagedLog::State::kPowerCut),
+                             DamagedLog(DamagedLog::State::kCompacted)};
   std::map<std::string, uint64_t> classes;
   for (uint64_t i = 0; i < flips && !testing::Test::HasFailure(); ++i) {
     const DamagedLog& log = logs[random() % std::size(logs)];

@@ -25,10 +25,8 @@ SegmentIndex::Position SegmentIndex::Seek(const std::byte* data, uint64_t end, u
 }
 
 Status MapSegmentForReading(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
-                            uint64_t end, std::unique_ptr<Mapping>* mapping) {
+                            uint64_t end, std::unique_ptr<File> file, std::unique_ptr<Mapping>* mapping) {
   const std::string path = directory.SegmentPath(identity.segment_id);
-  std::unique_ptr<File> file;
-  SEGWAL_TRY(platform.Open(path, OpenMode::kRead, &file));
   uint64_t size = 0;
   SEGWAL_TRY(file->Size(&size));
   if (size < end) {
@@ -39,20 +37,21 @@ Status MapSegmentForReading(Platform& platform, const LogDirectory& directory, c
   return platform.Map(std::move(file), end, false, mapping);
 }
 
-void Catalog::AddSealed(const SegmentIdentity& identity, const Seal& seal) {
+void Catalog::AddSealed(const SegmentIdentity& identity, const Seal& seal, uint64_t file_size) {
   const std::lock_guard lock(mutex_);
-  slots_.push_back({.entry = {.identity = identity, .seal = seal}});
+  slots_.push_back(
+      {.entry = {.identity = identity, .seal = seal, .file_size = file_size != 0 ? file_size : identity.segment_size}});
 }
 
 void Catalog::AddUnsealed(const SegmentIdentity& identity) {
   const std::lock_guard lock(mutex_);
-  slots_.push_back({.entry = {.identity = identity}});
+  slots_.push_back({.entry = {.identity = identity, .file_size = identity.segment_size}});
 }
 
 void Catalog::AddLive(std::shared_ptr<Segment> segment) {
   const std::lock_guard lock(mutex_);
   const SegmentIdentity identity = segment->identity();
-  slots_.push_back({.entry = {.identity = identity, .live = std::move(segment)}});
+  slots_.push_back({.entry = {.identity = identity, .live = std::move(segment), .file_size = identity.segment_size}});
 }
 
 void Catalog::MarkSealed(uint64_t id, const Seal& seal) {
@@ -63,6 +62,20 @@ void Catalog::MarkSealed(uint64_t id, const Seal& seal) {
   slot->entry.seal = seal;
   let_go = std::move(slot->entry.live);
   slot->entry.live = nullptr;
+}
+
+void Catalog::Replace(const SegmentIdentity& identity, const Seal& seal, uint64_t file_size) {
+  const std::lock_guard lock(mutex_);
+  const auto slot = SlotOf(identity.segment_id);
+  if (slot == slots_.end()) return;
+  // Without views: whoever has the old one goes on with it, and with the index that belongs to it.
+  *slot = {.entry = {.identity = identity, .seal = seal, .file_size = file_size}};
+  std::erase_if(recent_, [&](const auto& view) { return view->identity.segment_id == identity.segment_id; });
+}
+
+void Catalog::LetGoOf(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id == id; });
 }
 
 void Catalog::RemoveBefore(uint64_t id) {
@@ -94,6 +107,9 @@ void Catalog::Revive(uint64_t id, std::shared_ptr<Segment> segment) {
   if (slot == slots_.end()) return;
   slot->entry.seal.reset();
   slot->entry.live = std::move(segment);
+  slot->entry.file_size = slot->entry.identity.segment_size;
+  // Another one, so that a view that is being made of what it was before is not kept.
+  slot->index = std::make_shared<SegmentIndex>();
   slot->view.reset();
   std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id == id; });
   // A view that somebody is making this very moment ends where the log did; it is not kept, because its index is not
@@ -140,6 +156,13 @@ size_t Catalog::size() const {
   return slots_.size();
 }
 
+uint64_t Catalog::file_bytes() const {
+  const std::lock_guard lock(mutex_);
+  uint64_t bytes = 0;
+  for (const Slot& slot : slots_) bytes += slot.entry.file_size;
+  return bytes;
+}
+
 std::vector<SegmentInfo> Catalog::Describe(const End& end) const {
   std::vector<SegmentInfo> infos;
   for (const Entry& entry : Entries()) {
@@ -147,7 +170,7 @@ std::vector<SegmentInfo> Catalog::Describe(const End& end) const {
                      .first_sequence = entry.base_sequence(),
                      .last_sequence = entry.base_sequence() - 1,
                      .bytes = kSegmentHeaderSize,
-                     .capacity = entry.identity.segment_size,
+                     .capacity = entry.file_size,
                      .sealed = entry.seal.has_value(),
                      .path = directory_.SegmentPath(entry.id())};
     if (entry.id() == end.segment) {
@@ -161,6 +184,7 @@ std::vector<SegmentInfo> Catalog::Describe(const End& end) const {
       info.bytes = seal.end_offset;
       info.first_time_us = seal.earliest_us;
       info.last_time_us = seal.latest_us;
+      info.removed = seal.removed;
     }
     infos.push_back(std::move(info));
   }
@@ -223,24 +247,28 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
     made->identity = slot->entry.identity;
     made->index = slot->index;
     made->times = slot->times;
-    made->end = slot->entry.seal ? slot->entry.seal->end_offset : made->identity.segment_size;
+    made->seal = slot->entry.seal;
+    made->end = made->seal ? made->seal->end_offset : made->identity.segment_size;
     if (slot->entry.live) {
       made->data = slot->entry.live->data();
       made->failure = slot->entry.live->failure();
       made->owner = slot->entry.live;
     }
   }
-  made->salt_checksum = SaltChecksum(made->identity.salt);
   if (made->data == nullptr) {
     // Without the lock: a rotation on the event loop must not wait for this open.
-    std::unique_ptr<Mapping> mapping;
-    Status status = MapSegmentForReading(platform_, directory_, made->identity, made->end, &mapping);
+    std::unique_ptr<File> file;
+    Status status = platform_.Open(directory_.SegmentPath(id), OpenMode::kRead, &file);
     if (status.code() == ErrorCode::kNotFound) return Gone(id);
     SEGWAL_TRY(std::move(status));
+    SEGWAL_TRY(LoadReplaced(file.get(), made.get()));
+    std::unique_ptr<Mapping> mapping;
+    SEGWAL_TRY(MapSegmentForReading(platform_, directory_, made->identity, made->end, std::move(file), &mapping));
     made->data = mapping->data();
     made->failure = mapping->failure();
     made->owner = reclaimer_->Own(std::move(mapping));
   }
+  made->salt_checksum = SaltChecksum(made->identity.salt);
   *view = std::shared_ptr<const SegmentView>(std::move(made));
 
   const std::lock_guard lock(mutex_);
@@ -250,6 +278,33 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
     recent_.push_front(*view);
     if (recent_.size() > kRecentViews) recent_.pop_back();
   }
+  return Status::Ok();
+}
+
+Status Catalog::LoadReplaced(File* file, SegmentView* view) {
+  const SegmentIdentity known = view->identity;
+  SegmentHeader header;
+  Status read = directory_.ReadSegmentHeader(known.segment_id, file, &header);
+  if (read.code() == ErrorCode::kIo) return read;
+  const SegmentIdentity& found = header.identity;
+  // Anything else that is odd with it shows in the frames.
+  if (header.state != SectorState::kValid || found.salt == known.salt || !found.compacted() || !header.seal ||
+      found.log_id != known.log_id || found.segment_id != known.segment_id ||
+      found.base_sequence != known.base_sequence ||
+      (view->seal && view->seal->last_sequence != header.seal->last_sequence)) {
+    return Status::Ok();
+  }
+  view->identity = found;
+  view->seal = header.seal;
+  view->end = header.seal->end_offset;
+  const std::lock_guard lock(mutex_);
+  const auto slot = SlotOf(known.segment_id);
+  if (slot != slots_.end() && slot->entry.identity.salt == known.salt && !slot->entry.live) {
+    *slot = {.entry = {.identity = found, .seal = header.seal, .file_size = header.file_size}};
+  }
+  const bool same = slot != slots_.end() && slot->entry.identity.salt == found.salt;
+  view->index = same ? slot->index : std::make_shared<SegmentIndex>();
+  view->times = same ? slot->times : std::make_shared<TimeIndex>();
   return Status::Ok();
 }
 

@@ -38,6 +38,7 @@ struct SegmentView {
   const std::byte* data = nullptr;
   uint64_t end = 0;  // of the usable bytes; frames end here or before
   SegmentIdentity identity;
+  std::optional<Seal> seal;  // when it had one
   uint32_t salt_checksum = 0;
   std::shared_ptr<SegmentIndex> index;
   std::shared_ptr<TimeIndex> times;
@@ -55,16 +56,23 @@ class Catalog {
     SegmentIdentity identity;
     std::optional<Seal> seal;       // nothing is appended to it any more
     std::shared_ptr<Segment> live;  // while this process appends to it or has not sealed it yet
+    uint64_t file_size = 0;         // bytes
 
     uint64_t id() const { return identity.segment_id; }
     uint64_t base_sequence() const { return identity.base_sequence; }
   };
 
-  void AddSealed(const SegmentIdentity& identity, const Seal& seal);
+  // `file_size` 0: that of a whole segment.
+  void AddSealed(const SegmentIdentity& identity, const Seal& seal, uint64_t file_size = 0);
   // The last one, being written by another process.
   void AddUnsealed(const SegmentIdentity& identity);
   void AddLive(std::shared_ptr<Segment> segment);
   void MarkSealed(uint64_t id, const Seal& seal);  // lets go of the live segment
+  // Another file with the same sequence numbers stands under the name of a sealed segment: compaction has put it there.
+  // Readers that have the old one mapped keep it.
+  void Replace(const SegmentIdentity& identity, const Seal& seal, uint64_t file_size);
+  // Unmaps what is only kept for the next reader.
+  void LetGoOf(uint64_t id);
   // Forgets the segments with lower ids. Readers that have one mapped keep it.
   void RemoveBefore(uint64_t id);
   void Clear();
@@ -91,6 +99,7 @@ class Catalog {
   uint64_t first_sequence() const;
   std::vector<Entry> Entries() const;
   size_t size() const;
+  uint64_t file_bytes() const;  // of all of them
 
   // Where the committed log ends.
   struct End {
@@ -122,6 +131,10 @@ class Catalog {
   };
   static constexpr size_t kRecentViews = 4;
 
+  // What `view` is going to show, should the file not be the one that is known: who compacts a segment puts another one
+  // in its place, and does not wait for readers in other processes to hear of it.
+  Status LoadReplaced(File* file, SegmentView* view);
+
   std::deque<Slot>::iterator SlotOf(uint64_t id);
   std::deque<Slot>::const_iterator SlotOf(uint64_t id) const;
 
@@ -139,9 +152,9 @@ class Catalog {
   std::list<std::shared_ptr<const SegmentView>> recent_;  // kept mapped for the next reader
 };
 
-// Opens the file of a segment and maps it for reading up to `end`, which the file must have: reading behind the end of
-// a file through a mapping would be a signal.
+// Maps the file of a segment for reading up to `end`, which it must have: reading behind the end of a file through a
+// mapping would be a signal.
 Status MapSegmentForReading(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
-                            uint64_t end, std::unique_ptr<Mapping>* mapping);
+                            uint64_t end, std::unique_ptr<File> file, std::unique_ptr<Mapping>* mapping);
 
 }  // namespace segwal

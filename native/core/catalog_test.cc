@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 
 #include "testing/assertions.h"
 #include "testing/files.h"
@@ -196,6 +197,52 @@ TEST_F(CatalogTest, AFileThatIsGoneWasTruncatedAndOneThatIsShortIsDamaged) {
   EXPECT_CODE(status, kCorrupt);
   EXPECT_EQ(status.location().segment, 1u);
   EXPECT_EQ(status.location().offset, kSegmentHeaderSize + 239);
+}
+
+TEST_F(CatalogTest, AViewThatWasBeingMadeWhenItsSegmentWasTakenUpAgainIsNotKept) {
+  WriterParts parts;
+  WriteFile(directory_.SegmentPath(1), std::vector<std::byte>(kMinSegmentSize));
+  AddSealed(1, 1, 10);
+  platform_.Hold(Operation::kOpen);
+  std::shared_ptr<const SegmentView> old;
+  std::thread other([&] { EXPECT_OK(catalog_.View(1, &old)); });
+  platform_.WaitUntilHeld();
+  catalog_.Revive(1, parts.current());
+  platform_.Release();
+  other.join();
+  std::shared_ptr<const SegmentView> view;
+  ASSERT_OK(catalog_.View(1, &view));
+  EXPECT_EQ(view->data, parts.current()->data());
+  EXPECT_EQ(view->end, kMinSegmentSize);
+}
+
+TEST_F(CatalogTest, AnotherFileUnderTheNameIsTakenUpWhenItIsTheSameSegmentCompacted) {
+  SegmentIdentity identity = Identity(1, 1);
+  AddSealed(1, 1, 10);
+  Seal seal = SealOf(1, 10);
+  seal.end_offset = kSegmentHeaderSize + 32;
+  const auto write = [&](const SegmentIdentity& found, const Seal& found_seal) {
+    alignas(8) std::array<std::byte, 2 * kPageSize> bytes{};
+    StoreIdentity(bytes.data(), found);
+    StoreSeal(bytes.data(), found, found_seal);
+    WriteFile(directory_.SegmentPath(1), {bytes.begin(), bytes.end()});
+    catalog_.LetGoOf(1);
+    std::shared_ptr<const SegmentView> view;
+    EXPECT_OK(catalog_.View(1, &view));
+    return view->identity.salt;
+  };
+  SegmentIdentity other = identity;
+  other.salt = 99;
+  EXPECT_EQ(write(other, seal), identity.salt) << "compaction has not written it";
+  other.flags = kSegmentCompacted;
+  other.base_sequence = 2;
+  EXPECT_EQ(write(other, SealOf(2, 9)), identity.salt) << "it begins elsewhere";
+  other.base_sequence = 1;
+  EXPECT_EQ(write(other, SealOf(1, 9)), identity.salt) << "it ends elsewhere";
+  EXPECT_EQ(write(other, seal), 99u);
+  EXPECT_EQ(catalog_.Find(1)->identity.salt, 99u);
+  EXPECT_EQ(catalog_.Find(1)->file_size, 2 * kPageSize);
+  EXPECT_EQ(catalog_.Find(1)->seal->end_offset, kSegmentHeaderSize + 32);
 }
 
 TEST_F(CatalogTest, ALiveSegmentIsSeenWhereItsWriterHasIt) {

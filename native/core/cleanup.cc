@@ -37,7 +37,8 @@ uint64_t WritableLog::FirstNeeded() {
   const std::optional<Retention>& retention = options_.retention;
   if (!checkpoint && !retention) return first_sequence();
   const uint64_t now = state_.platform.Now();
-  uint64_t kept_bytes = segments.size() * meta_.segment_size;
+  uint64_t kept_bytes = 0;
+  for (const SegmentInfo& segment : segments) kept_bytes += segment.capacity;
   for (const SegmentInfo& segment : segments) {
     if (!segment.sealed) return segment.first_sequence;
     if (checkpoint && segment.last_sequence > *checkpoint) return segment.first_sequence;
@@ -45,7 +46,7 @@ uint64_t WritableLog::FirstNeeded() {
       const bool too_old = segment.last_time_us <= now && now - segment.last_time_us > retention->max_age_us;
       if (!too_old && kept_bytes <= retention->max_bytes) return segment.first_sequence;
     }
-    kept_bytes -= meta_.segment_size;
+    kept_bytes -= segment.capacity;
   }
   return segments.empty() ? first_sequence() : segments.back().first_sequence;
 }
@@ -70,7 +71,7 @@ Status WritableLog::RemoveFront(uint64_t sequence, CleanupResult* result) {
     const std::lock_guard lock(meta_mutex_);
     meta_ = meta;
   }
-  for (auto gone = entries.begin(); gone != keep; ++gone) to_remove_.push_back(gone->id());
+  for (auto gone = entries.begin(); gone != keep; ++gone) to_remove_.push_back({gone->id(), gone->file_size});
   result->segments_removed += static_cast<uint64_t>(keep - entries.begin());
   catalog_.RemoveBefore(id);
   return Status::Ok();
@@ -81,12 +82,12 @@ Status WritableLog::RemoveFront(uint64_t sequence, CleanupResult* result) {
 Status WritableLog::RemoveFiles(CleanupResult* result) {
   if (to_remove_.empty()) return Status::Ok();
   Status first_failure;
-  std::vector<uint64_t> left;
-  for (const uint64_t id : std::exchange(to_remove_, {})) {
-    Status status = state_.platform.Remove(state_.directory.SegmentPath(id));
-    if (status.ok()) result->bytes_freed += meta_.segment_size;
+  std::vector<Removal> left;
+  for (const Removal& file : std::exchange(to_remove_, {})) {
+    Status status = state_.platform.Remove(state_.directory.SegmentPath(file.id));
+    if (status.ok()) result->bytes_freed += file.size;
     if (status.ok() || status.code() == ErrorCode::kNotFound) continue;
-    left.push_back(id);
+    left.push_back(file);
     if (first_failure.ok()) first_failure = std::move(status);
   }
   to_remove_ = std::move(left);

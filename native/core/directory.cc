@@ -162,8 +162,16 @@ Status LogDirectory::ReadFirstPage(uint64_t id, std::array<std::byte, kSegmentHe
 }
 
 Status LogDirectory::ReadSegmentHeader(uint64_t id, SegmentHeader* header) const {
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(platform_.Open(SegmentPath(id), OpenMode::kRead, &file));
+  return ReadSegmentHeader(id, file.get(), header);
+}
+
+Status LogDirectory::ReadSegmentHeader(uint64_t id, File* file, SegmentHeader* header) const {
   alignas(8) std::array<std::byte, kSegmentHeaderSize> page{};
-  SEGWAL_TRY(ReadFirstPage(id, &page));
+  size_t count = 0;
+  SEGWAL_TRY(file->Read(0, page, &count));
+  SEGWAL_TRY(file->Size(&header->file_size));
   uint32_t version = 0;
   const bool too_new = LoadSegmentHeader(page.data(), header, &version) == SectorState::kUnsupportedVersion;
   return too_new ? TooNew(SegmentPath(id), version) : Status::Ok();

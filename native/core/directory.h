@@ -37,6 +37,7 @@ struct SegmentHeader {
   uint64_t mark = 0;
   uint64_t orderly_end = 0;
   bool traces = false;  // without an identity, yet sealed or marked: it must have had one
+  uint64_t file_size = 0;
 };
 
 // The state of the identity; `version`, when not null, receives the version found.
@@ -51,7 +52,8 @@ class LogDirectory {
   std::string MetadataPath() const { return root_ + "/metadata"; }
   std::string MetaPath() const { return MetadataPath() + "/wal.meta"; }
   std::string SegmentsPath() const { return root_ + "/segments"; }
-  std::string StandInPath() const { return MetadataPath() + "/stand-in.tmp"; }  // a segment that is being made
+  std::string StandInPath() const { return MetadataPath() + "/stand-in.tmp"; }       // a segment that is being made
+  std::string CompactionPath() const { return MetadataPath() + "/compaction.tmp"; }  // likewise
   std::string SegmentPath(uint64_t id) const { return SegmentsPath() + "/" + SegmentName(id); }
   std::string CheckpointsPath() const { return root_ + "/checkpoints"; }
   std::string QuarantinePath() const { return root_ + "/quarantine"; }
@@ -80,6 +82,8 @@ class LogDirectory {
   // Reads the first page of a segment file. What it means is for the caller to judge, except that kUnsupportedVersion
   // comes with the version in the Status.
   Status ReadSegmentHeader(uint64_t id, SegmentHeader* header) const;
+  // The same of one that is open.
+  Status ReadSegmentHeader(uint64_t id, File* file, SegmentHeader* header) const;
   // kCorrupt unless the header is that of segment `id`, or was never written.
   Status JudgeIdentity(uint64_t id, const SegmentHeader& header) const;
 

@@ -84,11 +84,13 @@ bool RepairIdentity(std::byte* sector, const LogId& log_id, uint64_t segment_id,
   }
   Store(copy.data(), kMagic);
   Store(copy.data() + 8, kFormatVersion);
-  Store(copy.data() + 12, uint32_t{0});
   std::copy(log_id.begin(), log_id.end(), copy.begin() + 16);
   Store(copy.data() + 32, segment_id);
   Store(copy.data() + 56, segment_size);
-  return try_it(copy.data());
+  return std::ranges::any_of(std::array{uint32_t{0}, kSegmentCompacted}, [&](uint32_t flags) {
+    Store(copy.data() + 12, flags);
+    return try_it(copy.data());
+  });
 }
 
 void StoreSeal(std::byte* header, const SegmentIdentity& identity, const Seal& seal) {
@@ -99,6 +101,7 @@ void StoreSeal(std::byte* header, const SegmentIdentity& identity, const Seal& s
   Store(sector + 24, seal.last_sequence);
   Store(sector + 32, seal.earliest_us);
   Store(sector + 40, seal.latest_us);
+  Store(sector + 48, seal.removed);
   Store(sector + kSectorChecksumOffset, SectorChecksum(sector));
   std::memcpy(header + kSealOffset, sector, kSectorSize);
 }
@@ -113,8 +116,9 @@ SectorState LoadSeal(const std::byte* header, const SegmentIdentity& identity, S
   seal->last_sequence = Load<uint64_t>(sector + 24);
   seal->earliest_us = Load<uint64_t>(sector + 32);
   seal->latest_us = Load<uint64_t>(sector + 40);
+  seal->removed = Load<uint64_t>(sector + 48);
   const bool sane = seal->end_offset >= kSegmentHeaderSize && seal->end_offset <= identity.segment_size &&
-                    seal->end_offset % kFrameAlignment == 0 &&
+                    seal->end_offset % kFrameAlignment == 0 && seal->removed <= seal->record_count &&
                     seal->last_sequence + 1 == identity.base_sequence + seal->record_count;
   return sane ? SectorState::kValid : SectorState::kDamaged;
 }
@@ -226,6 +230,34 @@ bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt
                                                Load<uint64_t>(at + 16), frame.payload, frame.payload_size);
 }
 
+namespace {
+
+// What stands before the key and the data of a record in a batch, or in the place of removed ones.
+class BatchEntry {
+ public:
+  explicit BatchEntry(const std::byte* at)
+      : length_(Load<uint32_t>(at)),
+        kind_(Load<uint8_t>(at + 4)),
+        flags_(Load<uint8_t>(at + 5)),
+        key_size_(Load<uint16_t>(at + 6)) {}
+
+  bool removed() const { return (flags_ & kFlagRemoved) != 0; }
+  uint32_t count() const { return removed() ? length_ : 1; }  // of sequence numbers
+  uint64_t data_size() const { return removed() ? 0 : length_; }
+  uint64_t key_size() const { return key_size_; }
+  uint64_t size() const { return key_size() + data_size(); }  // of what follows
+  bool has_key() const { return (flags_ & kFlagKey) != 0; }
+  uint8_t kind() const { return kind_; }
+
+ private:
+  uint32_t length_;
+  uint8_t kind_;
+  uint8_t flags_;
+  uint16_t key_size_;
+};
+
+}  // namespace
+
 bool FrameShapeHolds(const Frame& frame) {
   if (uint64_t{frame.index} + frame.count > kMaxSequenceCount) return false;
   if (frame.filler()) return !frame.batch() && frame.count >= 1;
@@ -241,14 +273,17 @@ bool FrameShapeHolds(const Frame& frame) {
            frame.plain_size() >= kBatchHeaderSize + uint64_t{frame.count} * kBatchRecordHeaderSize;
   }
   uint64_t at = kBatchHeaderSize;
-  for (uint32_t i = 0; i < frame.count; ++i) {
+  uint64_t count = 0;
+  while (count < frame.count) {
     if (frame.payload_size - at < kBatchRecordHeaderSize) return false;
-    const uint64_t size = uint64_t{Load<uint32_t>(frame.payload + at)} + Load<uint16_t>(frame.payload + at + 6);
+    const BatchEntry entry(frame.payload + at);
     at += kBatchRecordHeaderSize;
-    if (frame.payload_size - at < size) return false;
-    at += size;
+    if (frame.payload_size - at < entry.size()) return false;
+    at += entry.size();
+    if (entry.removed() && (entry.count() == 0 || entry.size() != 0)) return false;
+    count += entry.count();
   }
-  return at == frame.payload_size;
+  return at == frame.payload_size && count == frame.count;
 }
 
 FrameState CheckFrame(const std::byte* segment, uint64_t offset, uint64_t end, uint32_t expected_index,
@@ -263,13 +298,13 @@ FrameState CheckFrame(const std::byte* segment, uint64_t offset, uint64_t end, u
 }
 
 void StoreFiller(std::byte* segment, uint64_t offset, uint32_t length, uint32_t index, uint32_t count,
-                 uint32_t salt_checksum) {
+                 uint32_t salt_checksum, uint8_t kind) {
   std::byte* at = segment + offset;
   const uint32_t payload_size = length - static_cast<uint32_t>(kFrameHeaderSize);
   std::memset(at + kFrameHeaderSize, 0, payload_size);
   if (payload_size >= kBatchHeaderSize) Store(at + kFrameHeaderSize, count);
   const uint64_t word1 = HeaderWord1(index, 0);
-  const uint64_t word2 = HeaderWord2(0, 0, kFlagFiller);
+  const uint64_t word2 = HeaderWord2(0, kind, kFlagFiller);
   Store(at + 4, Crc32cFrame(salt_checksum, length, word1, word2, at + kFrameHeaderSize, payload_size));
   Store(at + 8, word1);
   Store(at + 16, word2);
@@ -287,6 +322,24 @@ std::byte* StoreBatchRecord(std::byte* at, ByteView data, const std::optional<By
   return at + data.size();
 }
 
+std::byte* StoreBatchGap(std::byte* at, uint32_t count) {
+  Store(at, uint64_t{count} | uint64_t{kFlagRemoved} << 40);
+  return at + kBatchRecordHeaderSize;
+}
+
+uint32_t RemovedRecords(const Frame& frame) {
+  if (frame.filler()) return frame.removed() ? frame.count : 0;
+  if (!frame.batch() || frame.codec() != 0) return 0;
+  uint32_t removed = 0;
+  uint64_t at = kBatchHeaderSize;
+  while (at < frame.payload_size) {
+    const BatchEntry entry(frame.payload + at);
+    if (entry.removed()) removed += entry.count();
+    at += kBatchRecordHeaderSize + entry.size();
+  }
+  return removed;
+}
+
 FrameRecords::FrameRecords(const Frame& frame) : frame_(&frame), at_(frame.batch() ? kBatchHeaderSize : 0) {}
 
 bool FrameRecords::Next(RecordView* record) {
@@ -296,12 +349,19 @@ bool FrameRecords::Next(RecordView* record) {
   uint64_t key_size = 0;
   bool has_key = false;
   if (frame_->batch()) {
-    data_size = Load<uint32_t>(at);
-    record->kind = Load<uint8_t>(at + 4);
-    has_key = (Load<uint8_t>(at + 5) & kFlagKey) != 0;
-    key_size = Load<uint16_t>(at + 6);
+    BatchEntry entry(at);
+    for (; entry.removed(); entry = BatchEntry(at)) {
+      next_ += entry.count();
+      at_ += kBatchRecordHeaderSize + entry.size();
+      if (next_ >= frame_->count) return false;
+      at = frame_->payload + at_;
+    }
+    data_size = entry.data_size();
+    record->kind = entry.kind();
+    has_key = entry.has_key();
+    key_size = entry.key_size();
     at += kBatchRecordHeaderSize;
-    at_ += kBatchRecordHeaderSize + key_size + data_size;
+    at_ += kBatchRecordHeaderSize + entry.size();
   } else {
     record->kind = frame_->kind;
     has_key = (frame_->flags & kFlagKey) != 0;

@@ -11,7 +11,7 @@
 //   identity     0 u64 magic   8 u32 version   12 u32 flags   16 [16] log id   32 u64 segment id   40 u64 base_seq
 //               48 u64 salt   56 u64 segment size   64 u64 created at, µs   508 u32 CRC32C of bytes 0 … 507
 //   seal         0 u64 salt    8 u64 end offset   16 u64 record count   24 u64 last sequence   32 u64 earliest, µs
-//               40 u64 latest, µs   508 u32 CRC32C of bytes 0 … 507
+//               40 u64 latest, µs   48 u64 removed   508 u32 CRC32C of bytes 0 … 507
 //   live         0 u64 write pointer (atomic)   64 [16] boot id   80 u32 pid   96 u64 truncations (atomic)
 //   mark         0 u32 synced (encoded as in a frame)   4 u32 CRC32C over salt and synced
 //               64 u32 end offset / 8 at the last orderly close, 0 while open   68 u32 CRC32C over salt, synced and it
@@ -78,8 +78,18 @@ inline uint64_t CompressedPayloadSize(uint32_t count, uint64_t compressed_size) 
 inline constexpr uint8_t kFlagBatch = 1u << 0;
 inline constexpr uint8_t kFlagKey = 1u << 1;
 inline constexpr uint8_t kFlagFiller = 1u << 2;
+// Of an entry in a batch, with the same meaning: it stands for records that compaction removed. Its data length is
+// their number, and nothing follows it.
+inline constexpr uint8_t kFlagRemoved = kFlagFiller;
 inline constexpr int kCodecShift = 3;  // three bits
 inline constexpr uint8_t kCodecMask = 7u << kCodecShift;
+
+// The kind of a filler: why there is no record.
+inline constexpr uint8_t kFillerLost = 0;     // a recovery gave it up
+inline constexpr uint8_t kFillerRemoved = 1;  // compaction removed it
+
+// Flags of an identity.
+inline constexpr uint32_t kSegmentCompacted = 1u << 0;  // the file ends with the page in which its frames end
 
 using LogId = std::array<std::byte, 16>;
 
@@ -93,6 +103,8 @@ struct SegmentIdentity {
   uint64_t salt = 0;
   uint64_t segment_size = 0;
   uint64_t created_us = 0;
+
+  bool compacted() const { return (flags & kSegmentCompacted) != 0; }
 };
 
 enum class SectorState : uint8_t {
@@ -118,6 +130,7 @@ struct Seal {
   uint64_t last_sequence = 0;  // base_sequence - 1 when there is no record
   uint64_t earliest_us = 0;
   uint64_t latest_us = 0;
+  uint64_t removed = 0;  // of record_count, by compaction
 };
 
 void StoreSeal(std::byte* header, const SegmentIdentity& identity, const Seal& seal);
@@ -185,6 +198,7 @@ struct Frame {
 
   bool batch() const { return (flags & kFlagBatch) != 0; }
   bool filler() const { return (flags & kFlagFiller) != 0; }
+  bool removed() const { return filler() && kind == kFillerRemoved; }
   uint8_t codec() const { return static_cast<uint8_t>((flags & kCodecMask) >> kCodecShift); }
   // Of a compressed batch whose shape holds.
   uint32_t plain_size() const { return Load<uint32_t>(payload + kBatchHeaderSize); }
@@ -222,16 +236,25 @@ constexpr uint64_t HeaderWord2(uint64_t time_us, uint8_t kind, uint8_t flags) {
 // Writes a committed filler frame over [offset, offset + length): it stands for `count` sequence numbers without a
 // record. 24 <= length, a multiple of 8; a length of exactly 24 has no room for a count and stands for one.
 void StoreFiller(std::byte* segment, uint64_t offset, uint32_t length, uint32_t index, uint32_t count,
-                 uint32_t salt_checksum);
+                 uint32_t salt_checksum, uint8_t kind = kFillerLost);
+// The length of the shortest one.
+constexpr uint32_t FillerLength(uint32_t count) {
+  return static_cast<uint32_t>(AlignUp(kFrameHeaderSize + (count == 1 ? 0 : kBatchHeaderSize), kFrameAlignment));
+}
 
 // Bytes that a record takes in the payload of a batch, and the writing of it; returns where the next one goes.
 inline uint64_t BatchRecordSize(uint64_t data_size, const std::optional<ByteView>& key) {
   return kBatchRecordHeaderSize + (key ? key->size() : 0) + data_size;
 }
 std::byte* StoreBatchRecord(std::byte* at, ByteView data, const std::optional<ByteView>& key, uint8_t kind);
+// The same of an entry that stands for `count` removed records.
+std::byte* StoreBatchGap(std::byte* at, uint32_t count);
 
-// Steps through the records of a frame that passed CheckFrame: one for a plain frame, many for a batch, none for a
-// filler.
+// Of the sequence numbers of a frame that passed CheckFrame: how many compaction took the record of.
+uint32_t RemovedRecords(const Frame& frame);
+
+// Steps through the records of a frame that passed CheckFrame: one for a plain frame, many for a batch, less those that
+// compaction removed, none for a filler.
 class FrameRecords {
  public:
   explicit FrameRecords(const Frame& frame);

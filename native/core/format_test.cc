@@ -458,6 +458,50 @@ TEST_F(FrameTest, ABatchIsItsRecordsToTheByte) {
   EXPECT_EQ(CheckShape(kFlagBatch, U32(1) + U32(0xffffffff) + "\0\0\0\0"), FrameState::kBadChecksum);
 }
 
+TEST_F(FrameTest, AnEntryOfABatchStandsForWhatCompactionRemoved) {
+  const auto gap = [](uint32_t count) {
+    std::string entry(kBatchRecordHeaderSize, '\0');
+    StoreBatchGap(reinterpret_cast<std::byte*>(entry.data()), count);
+    return entry;
+  };
+  const std::string payload = U32(7) + gap(3) + BatchRecord("one") + BatchRecord("", 7, "k") + gap(2);
+  ASSERT_EQ(CheckShape(kFlagBatch, payload), FrameState::kValid);
+  EXPECT_EQ(frame_.count, 7u);
+  EXPECT_EQ(RemovedRecords(frame_), 5u);
+  FrameRecords records(frame_);
+  RecordView record;
+  ASSERT_TRUE(records.Next(&record));
+  EXPECT_EQ(records.index(), 3u);
+  EXPECT_EQ(record.data.size(), 3u);
+  ASSERT_TRUE(records.Next(&record));
+  EXPECT_EQ(records.index(), 4u);
+  EXPECT_EQ(record.kind, 7);
+  EXPECT_FALSE(records.Next(&record));
+  EXPECT_EQ(CheckShape(kFlagBatch, U32(6) + payload.substr(4)), FrameState::kBadChecksum) << "more than it says";
+  EXPECT_EQ(CheckShape(kFlagBatch, U32(8) + payload.substr(4)), FrameState::kBadChecksum) << "less than it says";
+  EXPECT_EQ(CheckShape(kFlagBatch, U32(1) + gap(0) + BatchRecord("one")), FrameState::kBadChecksum) << "for nothing";
+  EXPECT_EQ(CheckShape(kFlagBatch, U32(2) + gap(0xffffffff) + gap(3)), FrameState::kBadChecksum);
+  std::string with_key = gap(1);
+  with_key[6] = 1;
+  EXPECT_EQ(CheckShape(kFlagBatch, U32(1) + with_key + "k"), FrameState::kBadChecksum) << "nothing belongs to it";
+  EXPECT_EQ(CheckShape(kFlagBatch, U32(3) + gap(3)), FrameState::kValid);
+  EXPECT_FALSE(FrameRecords(frame_).Next(&record));
+}
+
+TEST_F(FrameTest, AFillerSaysWhyThereIsNoRecord) {
+  for (const uint32_t count : {1u, 2u, 70'000u}) {
+    const uint32_t salt_checksum = SaltChecksum(SomeIdentity().salt);
+    EXPECT_EQ(FillerLength(count), count == 1 ? 24u : 32u);
+    for (const uint8_t kind : {kFillerLost, kFillerRemoved}) {
+      StoreFiller(bytes_.data(), kSegmentHeaderSize, FillerLength(count), 5, count, salt_checksum, kind);
+      ASSERT_EQ(Check(), FrameState::kValid);
+      EXPECT_EQ(frame_.count, count);
+      EXPECT_EQ(frame_.removed(), kind == kFillerRemoved);
+      EXPECT_EQ(RemovedRecords(frame_), kind == kFillerRemoved ? count : 0);
+    }
+  }
+}
+
 TEST_F(FrameTest, AnEmptyBatchIsNone) {
   EXPECT_EQ(CheckShape(kFlagBatch, U32(0)), FrameState::kBadChecksum);
   EXPECT_EQ(CheckShape(kFlagBatch, ""), FrameState::kBadChecksum);

@@ -64,6 +64,11 @@ class Holds {
     state_->floor = std::max(state_->floor, sequence);
     return sequence;
   }
+  // The first record that somebody holds; UINT64_MAX when nobody holds any.
+  uint64_t Lowest() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->sequences.empty() ? UINT64_MAX : *state_->sequences.begin();
+  }
   // It was not removed after all: the log begins with `first`.
   void Lower(uint64_t first) {
     const std::lock_guard lock(state_->mutex);

@@ -113,6 +113,13 @@ class Log {
   // Changes with each of these that this log has seen.
   virtual uint64_t truncations() const = 0;
 
+  // Of the records with a key, keeps the latest of each key; one of kind Delete ends its key and goes too, as soon as
+  // nobody can have missed it. Only in sealed segments, each of which is rewritten under another name and put in the
+  // place of the old one atomically; sequence numbers stay. docs/COMPACTION.md has the rules. Blocks for the disk;
+  // appends do not wait for it, nor does anybody else for long. kAborted when it was cancelled, kCorrupt when a frame
+  // is damaged, kDiskFull, kIo, kPoisoned: what was done until then stays done, and is in `result`.
+  virtual Status Compact(const CompactOptions& options, CompactResult* result) = 0;
+
   // Makes everything up to `sequence` durable, and says durably that an application has it elsewhere, with `data`, at
   // most kMaxCheckpointData bytes. Older checkpoints are thinned out. kNotFound for a record that is not there yet,
   // kTruncated for one that is gone. Blocks for the disk.

@@ -166,7 +166,7 @@ Status ReadOnlyLog::Adopt(const SegmentHeader& header) {
                            {.segment = identity.segment_id});
   }
   if (header.seal && header.seal->last_sequence <= limit_) {
-    catalog_.AddSealed(identity, *header.seal);
+    catalog_.AddSealed(identity, *header.seal, header.file_size);
     durable_ = std::max(durable_, header.seal->last_sequence);
   } else {
     catalog_.AddUnsealed(identity);
@@ -207,7 +207,7 @@ Status ReadOnlyLog::Follow() {
   while (true) {
     const std::optional<Catalog::Entry> last = catalog_.Find(end_.segment);
     if (!last) return Status(ErrorCode::kTruncated, "the log was truncated past what this reader knew of it");
-    if (last->seal) {
+    if (last->seal && last->seal->last_sequence <= limit_) {
       end_.offset = last->seal->end_offset;
       end_.sequence = last->seal->last_sequence;
       end_.earliest_us = last->seal->earliest_us;
@@ -323,6 +323,7 @@ Status ReadOnlyLog::TruncateBefore(uint64_t) { return ReadOnly("truncating"); }
 
 Status ReadOnlyLog::Cleanup(CleanupResult*) { return ReadOnly("cleaning up"); }
 std::unique_ptr<Holds::Hold> ReadOnlyLog::HoldFrom(uint64_t sequence) { return catalog_.holds().Take(sequence); }
+Status ReadOnlyLog::Compact(const CompactOptions&, CompactResult*) { return ReadOnly("compacting"); }
 Status ReadOnlyLog::TruncateAfter(uint64_t) { return ReadOnly("truncating"); }
 
 Status ReadOnlyLog::CreateCheckpoint(uint64_t, std::optional<ByteView>, Checkpoint*) {
@@ -346,7 +347,7 @@ LogStats ReadOnlyLog::Stats() {
   stats.first_sequence = first_sequence();
   stats.durable_sequence = durable_sequence();
   stats.segments = catalog_.size();
-  stats.disk_bytes = stats.segments * segment_size_;
+  stats.disk_bytes = catalog_.file_bytes();
   stats.recovery_ms = report_.duration_ms;
   return stats;
 }

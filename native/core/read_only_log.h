@@ -43,6 +43,7 @@ class ReadOnlyLog final : public Log {
   Status Cleanup(CleanupResult* result) override;
   std::unique_ptr<Holds::Hold> HoldFrom(uint64_t sequence) override;
   Status TruncateAfter(uint64_t sequence) override;
+  Status Compact(const CompactOptions& options, CompactResult* result) override;
   uint64_t truncations() const override { return catalog_.cuts(); }
   Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;
   Status Checkpoints(std::vector<Checkpoint>* checkpoints) override;

@@ -51,7 +51,6 @@ Status RecoveryDecision::LoadFiles() {
   for (const LogDirectory::SegmentFile& file : files) {
     Candidate candidate;
     candidate.id = file.id;
-    candidate.file_size = file.size;
     SEGWAL_TRY(directory_.ReadSegmentHeader(file.id, &candidate));
     plan_.candidates.push_back(std::move(candidate));
   }
@@ -327,7 +326,11 @@ Status RecoveryDecision::Decide() {
   RecoveryReport& report = plan_.report;
   const size_t segments = plan_.ends.size();
   for (size_t i = 0; i < segments; ++i) {
-    report.records += plan_.counts[i];
+    const Candidate& segment = plan_.candidates[i];
+    const uint64_t removed = segment.seal && !segment.broken ? segment.seal->removed
+                             : segment.stand_in              ? 0
+                                                             : plan_.scanned[i].scan.removed;
+    report.records += plan_.counts[i] - std::min(plan_.counts[i], removed);
     report.bytes += plan_.ends[i] - kSegmentHeaderSize;
   }
   report.segments = segments;
@@ -350,9 +353,11 @@ Status RecoveryDecision::DecideTruncated(size_t at) {
   Frame frame;
   while (segment.base() + index <= *plan_.truncate_to &&
          CheckFrame(data, offset, length, index, SaltChecksum(segment.identity.salt), &frame) == FrameState::kValid) {
-    const uint64_t time = segment.identity.created_us + frame.time_us;
-    scanned.scan.earliest_us = index == 0 ? time : std::min(scanned.scan.earliest_us, time);
-    scanned.scan.latest_us = std::max(scanned.scan.latest_us, time);
+    if (!frame.filler()) {
+      const uint64_t time = segment.identity.created_us + frame.time_us;
+      scanned.scan.earliest_us = scanned.scan.earliest_us == 0 ? time : std::min(scanned.scan.earliest_us, time);
+      scanned.scan.latest_us = std::max(scanned.scan.latest_us, time);
+    }
     offset += frame.padded_length();
     index += frame.count;
   }

@@ -15,6 +15,7 @@ struct RecoveredLog {
   struct SealedSegment {
     SegmentIdentity identity;
     Seal seal;
+    uint64_t file_size;
   };
   std::vector<SealedSegment> sealed;
   std::vector<Checkpoint> checkpoints;  // by sequence
@@ -53,6 +54,7 @@ struct SegmentScan {
   uint64_t proof = 0;          // the highest sequence that a frame proves durable
   uint64_t earliest_us = 0;    // µs since the epoch
   uint64_t latest_us = 0;
+  uint64_t removed = 0;  // records that compaction took
 };
 
 // Finds every valid frame between the header and `end`: by lengths where frames follow one another, in steps of 8 bytes

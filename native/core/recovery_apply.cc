@@ -58,6 +58,8 @@ Status RecoveryAction::Run() {
   SEGWAL_TRY(platform_.SyncDirectory(directory_.MetadataPath()));
   // Likewise that of a checkpoint, on which an application relies from now on.
   if (!plan_.checkpoints.empty()) SEGWAL_TRY(CheckpointDirectory(platform_, directory_).Sync());
+  // What a compaction that died had not finished. Should it stay, it only takes room until the next one.
+  static_cast<void>(platform_.Remove(directory_.CompactionPath()));
   SEGWAL_TRY(KeepPieces());
   if (plan_.cut) SEGWAL_TRY(ApplyCut());
   for (size_t i = 0; i <= last; ++i) {
@@ -117,6 +119,7 @@ Status RecoveryAction::PutStandIn(size_t at) {
   mapping.reset();
   SEGWAL_TRY(platform_.Rename(temporary, directory_.SegmentPath(segment.id)));
   segment.seal = seal;
+  segment.file_size = plan_.meta.segment_size;
   return platform_.SyncDirectory(directory_.SegmentsPath());
 }
 
@@ -153,7 +156,9 @@ Status RecoveryAction::Settle(size_t at) {
   const bool full = at + 1 < plan_.ends.size() || segment.seal;
   const bool filled =
       std::ranges::any_of(plan_.fillers, [at](const RecoveryPlan::Filler& filler) { return filler.segment == at; });
-  const bool whole = segment.file_size >= segment.identity.segment_size;
+  // What was compacted ends with its frames, unless appending goes on in it.
+  const uint64_t size = segment.identity.compacted() && full ? AlignUp(end, kPageSize) : segment.identity.segment_size;
+  const bool whole = segment.file_size >= size;
   plan_.scanned[at].mapping.reset();
   if (!full && !filled && whole && !segment.repaired && segment.base() + plan_.counts[at] - 1 <= plan_.proof)
     return Status::Ok();
@@ -161,11 +166,12 @@ Status RecoveryAction::Settle(size_t at) {
   std::unique_ptr<File> file;
   SEGWAL_TRY(platform_.Open(directory_.SegmentPath(segment.id), OpenMode::kReadWrite, &file));
   if (!whole) {
-    SEGWAL_TRY(file->Allocate(segment.identity.segment_size));
+    SEGWAL_TRY(file->Allocate(size));
     SEGWAL_TRY(file->Sync());
+    plan_.candidates[at].file_size = size;
   }
   std::unique_ptr<Mapping> mapping;
-  SEGWAL_TRY(platform_.Map(std::move(file), segment.identity.segment_size, true, &mapping));
+  SEGWAL_TRY(platform_.Map(std::move(file), size, true, &mapping));
   std::byte* data = mapping->data();
   if (segment.repaired) StoreIdentity(data, segment.identity);
   if (segment.settled()) return mapping->Sync(0, kSegmentHeaderSize);
@@ -183,7 +189,8 @@ Status RecoveryAction::Settle(size_t at) {
                   .record_count = plan_.counts[at],
                   .last_sequence = segment.base() + plan_.counts[at] - 1,
                   .earliest_us = scan.earliest_us,
-                  .latest_us = scan.latest_us};
+                  .latest_us = scan.latest_us,
+                  .removed = scan.removed};
   StoreSeal(data, segment.identity, seal);
   SEGWAL_TRY(mapping->Sync(0, kSegmentHeaderSize));
   SEGWAL_TRY(CheckMemory(*mapping->failure(), segment.id));
@@ -249,7 +256,7 @@ Status ApplyRecovery(Platform& platform, const LogDirectory& directory, Recovery
   const size_t last = plan->ends.size() - 1;
   for (size_t i = 0; i <= last; ++i) {
     const Candidate& segment = plan->candidates[i];
-    if (segment.seal) recovered->sealed.push_back({segment.identity, *segment.seal});
+    if (segment.seal) recovered->sealed.push_back({segment.identity, *segment.seal, segment.file_size});
   }
   recovered->next_segment = plan->candidates[last].id + 1;
   recovered->next_sequence = plan->next_sequence;

@@ -13,7 +13,6 @@ namespace segwal {
 // One segment file, as found.
 struct Candidate : SegmentHeader {
   uint64_t id = 0;
-  uint64_t file_size = 0;
 
   // Only in a salvage. A new segment takes its place, which stands for the records that it had; `file_size` is 0 when
   // there is no file at all.

@@ -88,6 +88,7 @@ Status RecoveryDecision::RepairIdentity(const LogId& log_id, uint64_t segment_si
   if (!segwal::RepairIdentity(page.data(), log_id, candidate->id, segment_size)) return Status::Ok();
   SegmentHeader header;
   if (LoadSegmentHeader(page.data(), &header) != SectorState::kValid) return Status::Ok();
+  header.file_size = candidate->file_size;
   static_cast<SegmentHeader&>(*candidate) = header;
   candidate->repaired = true;
   return Status::Ok();
@@ -178,7 +179,8 @@ Status RecoveryDecision::EstimateCount(const Candidate& candidate, uint64_t offs
   const std::byte* data = mapping->data();
   Frame frame;
   while (PeekFrame(data, offset, mapping->size(), &frame) == FrameState::kValid && frame.count != 0) {
-    if (!frame.filler() && frame.count > frame.length / kBatchRecordHeaderSize) break;
+    const bool dense = !frame.filler() && !candidate.identity.compacted();
+    if (dense && frame.count > frame.length / kBatchRecordHeaderSize) break;
     offset += frame.padded_length();
     *count += frame.count;
   }

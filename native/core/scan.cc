@@ -44,8 +44,9 @@ class FrameChecker {
 
 // Cheap tests that every frame of this segment passes and that arbitrary payload bytes seldom do. The CRC decides;
 // these only keep a search over megabytes of somebody's integers from computing one for each of them.
-bool Plausible(const Frame& frame, uint32_t least_index, uint64_t offset) {
-  const uint64_t most_index = (offset - kSegmentHeaderSize) / kBatchRecordHeaderSize;
+bool Plausible(const Frame& frame, uint32_t least_index, uint64_t offset, bool compacted) {
+  // What compaction has removed took room once.
+  const uint64_t most_index = compacted ? kMaxSequenceCount : (offset - kSegmentHeaderSize) / kBatchRecordHeaderSize;
   constexpr uint8_t kKnownFlags = kFlagBatch | kFlagKey | kFlagFiller | kCodecMask;
   return frame.index >= least_index && frame.index <= most_index && frame.synced <= uint64_t{frame.index} + 1 &&
          (frame.flags & ~kKnownFlags) == 0 && frame.count != 0;
@@ -60,6 +61,7 @@ void FollowRun(FrameChecker* checker, const SegmentIdentity& identity, FrameRun*
       scan->earliest_us = scan->earliest_us == 0 ? time : std::min(scan->earliest_us, time);
       scan->latest_us = std::max(scan->latest_us, time);
     }
+    if (identity.compacted()) scan->removed += RemovedRecords(frame);
     scan->proof = std::max(scan->proof, DecodeSynced(frame.synced, identity.base_sequence));
     run->end += frame.padded_length();
     run->end_index += frame.count;
@@ -75,7 +77,8 @@ SegmentScan ScanSegment(const std::byte* data, uint64_t end, const SegmentIdenti
   uint32_t least_index = 0;
   while (offset + kFrameHeaderSize <= end) {
     Frame frame;
-    if (PeekFrame(data, offset, end, &frame) == FrameState::kValid && Plausible(frame, least_index, offset)) {
+    if (PeekFrame(data, offset, end, &frame) == FrameState::kValid &&
+        Plausible(frame, least_index, offset, identity.compacted())) {
       FrameRun run{.offset = offset, .end = offset, .index = frame.index, .end_index = frame.index};
       FollowRun(&checker, identity, &run, &scan);
       if (run.end > run.offset) {

@@ -112,16 +112,19 @@ Status WritableLog::FindNewEnd(uint64_t sequence, NewEnd* new_end) {
       return Status(ErrorCode::kInsideBatch,
                     "the log cannot end with record " + std::to_string(sequence) + ": records " +
                         std::to_string(first) + " to " + std::to_string(last) +
-                        (frame.filler() ? " were given up together"
-                                        : " are one batch, which is there whole or not at all"))
+                        (frame.removed()  ? " were removed together by compaction"
+                         : frame.filler() ? " were given up together"
+                                          : " are one batch, which is there whole or not at all"))
           .At({.segment = new_end->entry.id(),
                .offset = new_end->offset,
                .first_sequence = first,
                .last_sequence = last});
     }
-    const uint64_t time = view->identity.created_us + frame.time_us;
-    new_end->earliest_us = new_end->earliest_us == 0 ? time : std::min(new_end->earliest_us, time);
-    new_end->latest_us = std::max(new_end->latest_us, time);
+    if (!frame.filler()) {
+      const uint64_t time = view->identity.created_us + frame.time_us;
+      new_end->earliest_us = new_end->earliest_us == 0 ? time : std::min(new_end->earliest_us, time);
+      new_end->latest_us = std::max(new_end->latest_us, time);
+    }
     new_end->offset += frame.padded_length();
     new_end->count += frame.count;
   }
@@ -176,6 +179,8 @@ Status WritableLog::CarryOutTruncation(const NewEnd& new_end, const CommittedWal
   if (!in_active) SEGWAL_TRY(RemoveSegmentsBehind(id, end.segment->id()));
   SEGWAL_TRY(EmptyBehind(new_end, used, meta->truncations, in_active ? end.segment.get() : nullptr));
   if (!in_active) {
+    // Compaction may have made it shorter than what appending needs.
+    SEGWAL_TRY(MakeWhole(id));
     std::unique_ptr<Segment> resumed;
     SEGWAL_TRY(Segment::Resume(state_.platform, state_.directory, new_end.entry.identity, new_end.offset, new_end.count,
                                WriterState::kWindow, &resumed));
@@ -202,6 +207,16 @@ Status WritableLog::CarryOutTruncation(const NewEnd& new_end, const CommittedWal
   ++state_.truncations;
   pause->MoveTo(position);
   return Status::Ok();
+}
+
+Status WritableLog::MakeWhole(uint64_t id) {
+  std::unique_ptr<File> file;
+  SEGWAL_TRY(state_.platform.Open(state_.directory.SegmentPath(id), OpenMode::kReadWrite, &file));
+  uint64_t size = 0;
+  SEGWAL_TRY(file->Size(&size));
+  if (size >= meta_.segment_size) return Status::Ok();
+  SEGWAL_TRY(file->Allocate(meta_.segment_size));
+  return file->Sync();
 }
 
 // The last first. Whoever reads one of them keeps its bytes; whoever has appended there last looks before it goes on.

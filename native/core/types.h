@@ -42,6 +42,24 @@ struct CleanupResult {
   uint64_t bytes_freed = 0;  // of files, those of earlier tries too
 };
 
+struct CompactOptions {
+  // Only records before this one are removed, and only for the sake of others before it.
+  uint64_t before = UINT64_MAX;
+  std::function<bool()> cancelled;
+};
+
+struct CompactResult {
+  uint64_t records_kept = 0;  // in the sealed segments that were looked at
+  uint64_t records_removed = 0;
+  uint64_t bytes_freed = 0;  // of files
+  uint64_t segments_rewritten = 0;
+  struct Skipped {
+    uint64_t segment;
+    std::string reason;
+  };
+  std::vector<Skipped> skipped;  // the system would not put another file in their place yet
+};
+
 struct LogOptions {
   uint64_t segment_size = 0;  // bytes; 0: the log's own, or kDefaultSegmentSize for a new one
   bool create = true;
@@ -56,6 +74,12 @@ struct LogOptions {
   // Given, the log cleans up by itself, about once a second.
   std::optional<Retention> retention;
 };
+
+// Kinds that mean something to compaction and to the replay of what was committed; all others are the user's alone.
+inline constexpr uint8_t kKindDelete = 3;
+inline constexpr uint8_t kKindBegin = 4;
+inline constexpr uint8_t kKindCommit = 5;
+inline constexpr uint8_t kKindAbort = 6;
 
 // One record on its way in. `key` absent is not the same as `key` empty.
 struct RecordView {
@@ -121,10 +145,11 @@ struct SegmentInfo {
   uint64_t first_sequence = 0;  // of the first record it holds or will hold
   uint64_t last_sequence = 0;   // first_sequence - 1 when it holds none
   uint64_t bytes = 0;           // header and frames
-  uint64_t capacity = 0;
+  uint64_t capacity = 0;        // of the file
   bool sealed = false;
   uint64_t first_time_us = 0;  // µs since the epoch; 0 when it holds no record
   uint64_t last_time_us = 0;
+  uint64_t removed = 0;  // of its sequence numbers: those whose record compaction took
   std::string path;
 };
 

@@ -13,7 +13,13 @@ class SegmentVerifier {
  public:
   SegmentVerifier(const SegmentView& view, const Catalog::Entry& entry, uint64_t last, uint64_t durable,
                   const VerifyOptions& options, VerifyReport* report)
-      : view_(view), seal_(entry.seal), last_(last), durable_(durable), options_(options), report_(*report) {}
+      : view_(view),
+        // Compaction may have put another file in the place of the one that the entry speaks of.
+        seal_(view.identity.salt == entry.identity.salt ? entry.seal : view.seal),
+        last_(last),
+        durable_(durable),
+        options_(options),
+        report_(*report) {}
 
   // False when it was cancelled.
   bool Run() {
@@ -23,12 +29,13 @@ class SegmentVerifier {
         if (!StepOverDamage()) return true;
         continue;
       }
-      if (frame.filler()) {
+      if (frame.filler() && !frame.removed()) {
         Find("filler", offset_, frame.padded_length(), base() + index_, base() + index_ + frame.count - 1,
              "given up by a recovery: these sequence numbers have no record");
       } else {
-        report_.records += frame.count;
-        pending_records_ += frame.count;
+        const uint32_t records = frame.count - (view_.identity.compacted() ? RemovedRecords(frame) : 0);
+        report_.records += records;
+        pending_records_ += records;
       }
       offset_ += frame.padded_length();
       index_ += frame.count;
@@ -96,7 +103,7 @@ class SegmentVerifier {
   }
 
   const SegmentView& view_;
-  const std::optional<Seal>& seal_;
+  const std::optional<Seal> seal_;
   const uint64_t last_;
   const uint64_t durable_;
   const VerifyOptions& options_;

@@ -49,7 +49,9 @@ Status WritableLog::OpenAndRecover() {
   if (!options_.max_dirty_bytes) options_.max_dirty_bytes = std::max(kDefaultMaxDirtyBytes, 2 * meta_.segment_size);
   state_.max_dirty_bytes = *options_.max_dirty_bytes;
   state_.max_frame_size = meta_.segment_size - kSegmentHeaderSize;
-  for (const auto& sealed : recovered.sealed) catalog_.AddSealed(sealed.identity, sealed.seal);
+  for (const auto& sealed : recovered.sealed) {
+    catalog_.AddSealed(sealed.identity, sealed.seal, sealed.file_size);
+  }
 
   CommittedWalk::Position end;
   RecoveredLog::Tail tail;
@@ -242,8 +244,9 @@ LogStats WritableLog::Stats() {
   stats.writer_stall_ms = static_cast<double>(state_.writer_stall_ns.load(std::memory_order_relaxed)) / 1e6;
   stats.recovery_ms = recovery_.duration_ms;
   stats.segments = catalog_.size();
+  stats.disk_bytes = catalog_.file_bytes();
   const std::lock_guard lock(state_.mutex);
-  stats.disk_bytes = (stats.segments + (state_.spare ? 1 : 0)) * meta_.segment_size;
+  if (state_.spare) stats.disk_bytes += meta_.segment_size;
   return stats;
 }
 

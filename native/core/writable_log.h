@@ -10,6 +10,7 @@
 #include "core/allocator.h"
 #include "core/checkpoints.h"
 #include "core/committed_walk.h"
+#include "core/compaction.h"
 #include "core/log.h"
 #include "core/recovery.h"
 #include "core/syncer.h"
@@ -61,6 +62,7 @@ class WritableLog final : public Log {
   std::unique_ptr<Holds::Hold> HoldFrom(uint64_t sequence) override;
   Status TruncateAfter(uint64_t sequence) override;
   uint64_t truncations() const override { return catalog_.cuts(); }
+  Status Compact(const CompactOptions& options, CompactResult* result) override;
   Status CreateCheckpoint(uint64_t sequence, std::optional<ByteView> data, Checkpoint* checkpoint) override;
   Status Checkpoints(std::vector<Checkpoint>* checkpoints) override;
   std::vector<SegmentInfo> Segments() override;
@@ -93,8 +95,15 @@ class WritableLog final : public Log {
   Status DecideTruncation(uint64_t sequence, LogMeta* meta);
   Status CarryOutTruncation(const NewEnd& new_end, const CommittedWalk::Position& end, LogMeta* meta,
                             Syncer::Pause* pause);
+  Status MakeWhole(uint64_t id);
   Status RemoveSegmentsBehind(uint64_t id, uint64_t last);
   Status EmptyBehind(const NewEnd& new_end, uint64_t used, uint64_t truncations, Segment* live);
+
+  // ---- compact.cc ----
+  Status CompactOnce(const CompactOptions& options, CompactResult* result, bool* overtaken);
+  Status CompactSegment(Compaction* compaction, size_t at, uint64_t cuts, CompactResult* result);
+  Status SwapIn(const CompactedSegment& made, uint64_t cuts, CompactResult* result, Status* refusal);
+  uint64_t FirstDeleteToKeep();
 
   Status Finish();
   Status Shut(Status status, bool orderly);
@@ -108,12 +117,20 @@ class WritableLog final : public Log {
   uint64_t opened_at_ = 0;        // the last sequence that was there already, or that a truncation left
   uint64_t dropped_records_ = 0;  // appended in this open before the last truncation; guarded by meta_mutex_, as above
 
+  std::mutex compact_mutex_;
+  std::condition_variable compact_done_;
+  bool compacting_ = false;  // guarded by compact_mutex_
+
   std::mutex life_mutex_;  // one truncation or checkpoint at a time; taken before all others
   std::mutex meta_mutex_;
   LogMeta meta_;  // first_segment and first_sequence guarded by meta_mutex_, the rest constant once open
 
-  std::vector<uint64_t> to_remove_;  // ids of files that do not belong to the log any more; guarded by life_mutex_
-  std::thread janitor_;              // only with a retention
+  struct Removal {
+    uint64_t id;
+    uint64_t size;
+  };
+  std::vector<Removal> to_remove_;  // files that do not belong to the log any more; guarded by life_mutex_
+  std::thread janitor_;             // only with a retention
   std::mutex janitor_mutex_;
   std::condition_variable janitor_wake_;
   bool janitor_stop_ = false;

@@ -89,6 +89,29 @@ void Write(TestLog& log, const std::string& text, DamagedLog::Files* older, std:
 
 }  // namespace
 
+namespace {
+
+// Segments 2, 4 and 5 lose records with a key, segment 4 part of a batch; 6 is the last.
+void Compact(TestLog& log, std::vector<TestRecord>* appended) {
+  const auto put = [](std::string_view text, std::string_view key) {
+    return RecordView{.data = BytesOf(text), .key = BytesOf(key)};
+  };
+  Tick(log);
+  const std::vector<RecordView> batch{put("old", "a"), put("older", "b"), RecordOf("no key"), put("old", "key")};
+  EXPECT_NE(log.appender().AppendBatch(batch), 0u);
+  ASSERT_OK(log->Rotate());
+  Tick(log);
+  for (const char* key : {"a", "key", "a", "key"}) log.Append(put("the newest", key));
+  ASSERT_OK(log->Rotate());
+  const std::vector<TestRecord> before = RecordsOf(log.log());
+  appended->insert(appended->end(), before.begin(), before.end());
+  CompactResult result;
+  ASSERT_OK(log->Compact({}, &result));
+  EXPECT_EQ(result.segments_rewritten, 3u);
+}
+
+}  // namespace
+
 DamagedLog::DamagedLog(State state) {
   Files unused;
   {
@@ -99,6 +122,7 @@ DamagedLog::DamagedLog(State state) {
   TestLog log;
   Write(log, "record", &older_, &appended_);
   log.Open();
+  if (state == State::kCompacted) Compact(log, &appended_);
   Tick(log);
   log.Append("the last");
   log.Sync();
@@ -106,11 +130,12 @@ DamagedLog::DamagedLog(State state) {
   appended_.push_back(records_.back());
   appended_.push_back({.sequence = 1, .data = "truncated away"});
   last_sequence_ = log->last_sequence();
-  state == State::kClosed ? log.Close() : log.Kill();
+  const bool closed = state == State::kClosed || state == State::kCompacted;
+  closed ? log.Close() : log.Kill();
   for (const uint64_t id : log.SegmentIds()) {
-    if (id > 4) std::filesystem::remove(log.SegmentPath(id));  // a spare
+    if (id > (state == State::kCompacted ? 6 : 4)) std::filesystem::remove(log.SegmentPath(id));  // a spare
   }
-  if (state != State::kClosed) log.Reboot();
+  if (!closed) log.Reboot();
   if (state == State::kNeverClosed) {
     SectorState meta_state = SectorState::kAbsent;
     LogMeta meta;
@@ -119,6 +144,7 @@ DamagedLog::DamagedLog(State state) {
     EXPECT_OK(log.layout().WriteMeta(meta));
   }
   files_ = FilesOf(log.path());
+  if (state == State::kCompacted) return;
   const char* const kinds[] = {"plain", "keyed", "batch", "filler"};
   for (const uint64_t id : {2, 4}) {
     SegmentFile segment(log.SegmentPath(id));

@@ -20,6 +20,7 @@ class DamagedLog {
     kClosed,       // in order; the machine has not been restarted since
     kPowerCut,     // never closed since its last record, which was made durable; the machine has been restarted
     kNeverClosed,  // the same, and never before either: nothing outside the last segment tells of it
+    kCompacted,    // closed in order, after a compaction that left something of a batch, and something between
   };
   struct FramePlace {
     std::string kind;

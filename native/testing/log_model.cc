@@ -32,7 +32,63 @@ uint64_t LogModel::LastNotPending() const {
   return static_cast<uint64_t>(slots_.rend() - last);
 }
 
+void LogModel::MayBeCompacted(uint64_t before, uint64_t first_delete_to_keep) {
+  struct Key {
+    bool in_transaction = false;
+    bool something_stays = false;
+    Slot* latest = nullptr;
+    bool ends = false;
+  };
+  std::map<std::string, Key> keys;
+  for (Slot& slot : slots_) slot.goes = false;
+  for (uint64_t sequence = first_low_; sequence < before && sequence <= last(); ++sequence) {
+    Slot& slot = At(sequence);
+    if (slot.state != State::kCommitted || !slot.record.key) continue;
+    Key& key = keys[*slot.record.key];
+    if (slot.record.kind >= kKindBegin && slot.record.kind <= kKindAbort) {
+      key.in_transaction = slot.record.kind == kKindBegin;
+      key.something_stays = true;
+    } else if (!key.in_transaction) {
+      if (key.latest != nullptr) key.latest->goes = true;
+      key.latest = &slot;
+      key.ends = slot.record.kind == kKindDelete && !key.something_stays && sequence < first_delete_to_keep;
+    }
+  }
+  for (const auto& [name, key] : keys) {
+    if (key.ends) key.latest->goes = true;
+  }
+  for (Slot& slot : slots_) slot.may_go |= slot.goes;
+}
+
+void LogModel::Compacted() {
+  for (Slot& slot : slots_) {
+    if (!slot.goes) continue;
+    slot.state = State::kRemoved;
+    slot.may_go = false;
+  }
+}
+
+void LogModel::PutInto(uint64_t sequence, const ModelRecord& record, Map* map) {
+  if (!record.key) return;
+  if (record.kind == kKindDelete) {
+    map->erase(*record.key);
+  } else {
+    (*map)[*record.key] = sequence;
+  }
+}
+
+std::optional<LogModel::Map> LogModel::Replayed(uint64_t first, uint64_t last) const {
+  if (!replayable_) return std::nullopt;
+  Map map;
+  for (uint64_t sequence = first; sequence <= last; ++sequence) {
+    const Slot& slot = At(sequence);
+    if (slot.state == State::kCommitted || slot.state == State::kRemoved) PutInto(sequence, slot.record, &map);
+  }
+  return map;
+}
+
 void LogModel::TruncatedAfter(uint64_t sequence) {
+  for (const Slot& slot : slots_) replayable_ &= slot.state != State::kRemoved && !slot.may_go;
   slots_.resize(sequence);
   durable_ = sequence;
   stored_ = std::min(stored_, sequence);
@@ -46,8 +102,10 @@ bool LogModel::InsideBatch(uint64_t sequence) const {
 }
 
 bool LogModel::InsideGap(uint64_t sequence) const {
-  return sequence >= first_low_ && sequence < last() && At(sequence).state == State::kGap &&
-         At(sequence + 1).state == State::kGap;
+  const auto in_gap = [](const Slot& slot) {
+    return slot.state == State::kGap || slot.state == State::kRemoved || slot.may_go;
+  };
+  return sequence >= first_low_ && sequence < last() && in_gap(At(sequence)) && in_gap(At(sequence + 1));
 }
 
 void LogModel::ClosedInOrder() { durable_ = last(); }
@@ -87,7 +145,8 @@ std::string LogModel::Recovered(uint64_t first, uint64_t last) {
   if (!prefix_only_ && last < most) {
     return "the log ends with record " + Number(last) + ", and all up to " + Number(most) + " had been appended";
   }
-  if (last < slots_.size() && At(last + 1).state == State::kCommitted && !At(last + 1).record.starts_frame) {
+  if (last < slots_.size() && At(last + 1).state != State::kPending && At(last + 1).state != State::kGap &&
+      !At(last + 1).record.starts_frame) {
     return "a batch was cut in two behind record " + Number(last);
   }
   slots_.resize(last);
@@ -104,6 +163,7 @@ std::string LogModel::Recovered(uint64_t first, uint64_t last) {
 std::string LogModel::Check(uint64_t sequence, const ModelRecord& record) const {
   if (sequence == 0 || sequence > last()) return "record " + Number(sequence) + " was never appended";
   const Slot& slot = At(sequence);
+  if (slot.state == State::kRemoved) return "record " + Number(sequence) + " was removed by compaction";
   if (slot.state != State::kCommitted) return "record " + Number(sequence) + " was never committed";
   if (record.data == slot.record.data && record.key == slot.record.key && record.kind == slot.record.kind) return {};
   return "record " + Number(sequence) + " is not what was appended: " + Number(record.data.size()) + " bytes for " +
@@ -113,7 +173,7 @@ std::string LogModel::Check(uint64_t sequence, const ModelRecord& record) const 
 uint64_t LogModel::NextRecord(uint64_t sequence, uint64_t last) const {
   do {
     ++sequence;
-  } while (sequence <= last && At(sequence).state != State::kCommitted);
+  } while (sequence <= last && (At(sequence).state != State::kCommitted || At(sequence).may_go));
   return sequence;
 }
 

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "core/types.h"
 #include "testing/crash_platform.h"
 
 namespace segwal {
@@ -36,6 +38,10 @@ class LogModel {
   void MayBeTruncatedAfter(uint64_t sequence) { new_end_ = sequence; }
   void TruncatedAfter(uint64_t sequence);
   void NotTruncated() { new_end_.reset(); }
+  // A compaction of the records before `before` began, which keeps Deletes from `first_delete_to_keep` on: what may be
+  // missing from now on. And it came to its end: then it is.
+  void MayBeCompacted(uint64_t before, uint64_t first_delete_to_keep);
+  void Compacted();
   // Nobody knows which of its two ends the log has.
   bool EndUnknown() const { return new_end_.has_value(); }
   // Whether a batch goes on behind `sequence`.
@@ -54,8 +60,16 @@ class LogModel {
   std::string Recovered(uint64_t first, uint64_t last);
   // Why the record that was read is wrong; empty when it is not.
   std::string Check(uint64_t sequence, const ModelRecord& record) const;
-  // The next sequence behind `sequence` that has a record, up to `last`; last + 1 when none has.
+  // Whether compaction may have removed the record.
+  bool MayBeMissing(uint64_t sequence) const { return At(sequence).may_go; }
+  // The next sequence behind `sequence` that has to have a record, up to `last`; last + 1 when none has.
   uint64_t NextRecord(uint64_t sequence, uint64_t last) const;
+
+  // What putting the records from `first` to `last` into a map, by key, and taking out what a Delete ends, has to give,
+  // whatever was removed. Nothing when it cannot be known any more: what replaced a record was itself dropped.
+  using Map = std::map<std::string, uint64_t>;  // to the sequence
+  static void PutInto(uint64_t sequence, const ModelRecord& record, Map* map);
+  std::optional<Map> Replayed(uint64_t first, uint64_t last) const;
 
   uint64_t first() const { return first_low_; }
   uint64_t first_high() const { return first_high_; }  // should the last truncation have come to its end
@@ -69,10 +83,13 @@ class LogModel {
     kPending,    // claimed, not committed
     kCommitted,  // a record
     kGap,        // recovery put a filler here
+    kRemoved,    // by compaction
   };
   struct Slot {
     ModelRecord record;
     State state;
+    bool may_go = false;  // a compaction may have removed it
+    bool goes = false;    // the one that is under way is to
   };
   Slot& At(uint64_t sequence) { return slots_[sequence - 1]; }
   const Slot& At(uint64_t sequence) const { return slots_[sequence - 1]; }
@@ -83,6 +100,7 @@ class LogModel {
   uint64_t first_high_ = 1;
   uint64_t durable_ = 0;
   std::optional<uint64_t> new_end_;
+  bool replayable_ = true;
 
   // Since the last recovery that came to its end.
   uint64_t stored_ = 0;       // nothing up to here was lost yet

@@ -74,6 +74,8 @@ class Run {
   void RecoverTwice(Dice dice);
   void Damage(Dice dice);
   void MoveClock(Dice dice);
+  void AppendKeyed(Dice dice);
+  void Compact(Dice dice);
 
  private:
   static constexpr uint64_t kSegmentSize = kMinSegmentSize;
@@ -179,6 +181,8 @@ constexpr std::array kActions{
     Action{"recover-twice", 4, &Run::RecoverTwice},
     Action{"damage", 3, &Run::Damage},
     Action{"clock", 1, &Run::MoveClock},
+    Action{"keyed", 20, &Run::AppendKeyed},
+    Action{"compact", 8, &Run::Compact},
 };
 
 SimulationResult Run::Go() {
@@ -492,6 +496,52 @@ void Run::Cleanup(Dice dice) {
   if (Expect(status, "cleanup") && cleaned.segments_removed != 0) model_.TruncatedTo(first);
 }
 
+// Of few keys, so that many replace an older one, end their key, or belong to a transaction.
+void Run::AppendKeyed(Dice dice) {
+  constexpr std::array<uint8_t, 12> kKinds{0, 0, 0, 0, 1, 2, 3, 3, 3, 4, 5, 6};
+  for (uint64_t times = dice.Between(1, 6); times > 0 && !failed(); --times) {
+    std::vector<ModelRecord> records = RandomRecords(dice, dice.Percent(70) ? 1 : dice.Between(2, 6));
+    for (ModelRecord& record : records) {
+      record.key = std::string(1, static_cast<char>('a' + dice.Below(4)));
+      record.kind = kKinds[dice.Below(kKinds.size())];
+      if (dice.Percent(80)) record.data.resize(std::min<size_t>(record.data.size(), 20));
+    }
+    if (!DoAppend(records, records.size() > 1)) return;
+  }
+  if (dice.Percent(40)) static_cast<void>(log_.Rotate());
+}
+
+void Run::Compact(Dice dice) {
+  if (model_.EndUnknown()) return;
+  DoSync();
+  if (failed() || platform_.crashed() || log_.Poisoned()) return;
+  std::vector<Checkpoint> checkpoints;
+  if (!Expect(log_.log().Checkpoints(&checkpoints), "checkpoints")) return;
+  uint64_t first_delete = checkpoints.empty() ? UINT64_MAX : checkpoints.front().sequence + 1;
+  std::unique_ptr<Holds::Hold> hold;
+  if (dice.Percent(10)) hold = log_.log().HoldFrom(dice.Between(1, model_.last() + 1));
+  if (hold) first_delete = std::min(first_delete, hold->sequence());
+  uint64_t reach = 0;
+  for (const SegmentInfo& segment : log_.log().Segments()) {
+    if (!segment.sealed) break;
+    reach = segment.last_sequence + 1;
+  }
+  CompactOptions options;
+  if (dice.Percent(30)) options.before = dice.Between(1, model_.last() + 1);
+  model_.MayBeCompacted(std::min(reach, options.before), first_delete);
+  CompactResult compacted;
+  const Status status = log_.log().Compact(options, &compacted);
+  Say([&] {
+    return "  before " + std::to_string(std::min(reach, options.before)) + ": " +
+           std::to_string(compacted.records_removed) + " removed, " + std::to_string(compacted.segments_rewritten) +
+           " segments rewritten" + (status.ok() ? "" : ", " + status.message());
+  });
+  if (platform_.crashed() || !Expect(status, "compact")) return;
+  if (!compacted.skipped.empty() && !Excused()) FailWith("a segment was skipped: " + compacted.skipped[0].reason);
+  if (compacted.skipped.empty()) model_.Compacted();
+  CheckReads(log_.log(), {}, model_.CommittedEnd(), "read after a compaction");
+}
+
 void Run::ForgetCheckpointsAfter(uint64_t sequence) {
   std::erase_if(checkpoints_tried_, [sequence](const auto& each) { return each.first > sequence; });
   if (newest_checkpoint_ <= sequence) return;
@@ -523,6 +573,7 @@ void Run::CheckReads(Log& log, const ReadFilter& filter, uint64_t last, const ch
   const uint64_t to = std::min(filter.to, last);
   uint64_t due = model_.NextRecord(from - 1, to);
   std::vector<uint64_t> backward;
+  LogModel::Map map;
   while (true) {
     ReadChunk chunk{.data = chunk_, .records = descriptors};
     if (!Expect(reader->Fill(&chunk), who)) return;
@@ -543,6 +594,8 @@ void Run::CheckReads(Log& log, const ReadFilter& filter, uint64_t last, const ch
       if (std::string wrong = model_.Check(sequence, record); !wrong.empty()) {
         return FailWith(std::string(who) + ": " + wrong);
       }
+      LogModel::PutInto(sequence, record, &map);
+      if (model_.MayBeMissing(sequence)) continue;
       if (filter.reverse) {
         backward.push_back(sequence);
         continue;
@@ -560,6 +613,9 @@ void Run::CheckReads(Log& log, const ReadFilter& filter, uint64_t last, const ch
     due = model_.NextRecord(due, to);
   }
   if (due <= to) FailWith(std::string(who) + ": record " + std::to_string(due) + " is missing");
+  if (filter.reverse || filter.from != 1 || filter.to != UINT64_MAX) return;
+  const std::optional<LogModel::Map> expected = model_.Replayed(from, to);
+  if (expected && map != *expected) FailWith(std::string(who) + ": replayed by key, the log says something else");
 }
 
 void Run::Read(Dice dice) {

@@ -38,7 +38,7 @@ const ignore = (error: unknown): void => {
 
 /** What somebody may be in the middle of. None of it is waited for. */
 function begin(wal: WalManager, random: () => number): void {
-  const choice = Math.floor(random() * 7);
+  const choice = Math.floor(random() * 8);
   if (choice === 0) wal.sync().catch(ignore);
   else if (choice === 1) wal.whenDurable(Math.max(1, wal.lastSequence)).catch(ignore);
   else if (choice === 2) wal.rotate().catch(ignore);
@@ -49,6 +49,7 @@ function begin(wal: WalManager, random: () => number): void {
     })().catch(ignore);
   else if (choice === 5) for (const record of wal.read({ reverse: true })) if (record.sequence % 50 === 0) break;
   if (choice === 6) wal.stats();
+  if (choice === 7) wal.compact().catch(ignore);
 }
 
 async function use(task: Task): Promise<void> {
@@ -60,6 +61,7 @@ async function use(task: Task): Promise<void> {
       try {
         wal.append(`${task.life} ${task.thread} ${turn} ${'x'.repeat(random() * 200)}`);
         Atomics.store(task.returned, task.thread, ++turn);
+        if (random() < 0.3) wal.append('', { key: 'for compaction to remove' });
       } catch (error) {
         ignore(error);
       }

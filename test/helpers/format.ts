@@ -108,14 +108,16 @@ export interface Identity {
   size: number;
   /** µs since the epoch. */
   created: number;
+  /** Compaction has written it: the file ends with its frames. */
+  compacted?: boolean;
 }
 
 export function writeIdentity(segment: Buffer, identity: Identity): void {
-  const { logId, segment: id, base, salt, size, created } = identity;
+  const { logId, segment: id, base, salt, size, created, compacted = false } = identity;
   const bytes = sector(
     identityMagic,
     u32(version),
-    u32(0),
+    u32(compacted ? 1 : 0),
     logId,
     u64(id),
     u64(base),
@@ -137,6 +139,7 @@ export function readIdentity(segment: Buffer): Identity | undefined {
     salt: segment.readBigUInt64LE(48),
     size: number64(segment, 56),
     created: number64(segment, 64),
+    compacted: (segment.readUInt32LE(12) & 1) !== 0,
   };
 }
 
@@ -154,11 +157,13 @@ export interface Seal {
   /** µs since the epoch. */
   earliest: number;
   latest: number;
+  /** Of `records`: those that compaction removed. */
+  removed?: number;
 }
 
 export function writeSeal(segment: Buffer, salt: bigint, seal: Seal): void {
-  const { end, records, last, earliest, latest } = seal;
-  sector(u64(salt), u64(end), u64(records), u64(last), u64(earliest), u64(latest)).copy(segment, sealAt);
+  const { end, records, last, earliest, latest, removed = 0 } = seal;
+  sector(u64(salt), ...[end, records, last, earliest, latest, removed].map(u64)).copy(segment, sealAt);
 }
 
 export function readSeal(segment: Buffer): Seal | undefined {
@@ -170,6 +175,7 @@ export function readSeal(segment: Buffer): Seal | undefined {
     last: number64(bytes, 24),
     earliest: number64(bytes, 32),
     latest: number64(bytes, 40),
+    removed: number64(bytes, 48),
   };
 }
 
@@ -269,6 +275,8 @@ export interface Frame extends FrameHeader {
   count: number;
   /** None in a filler, and in a compressed batch unless the codec is gzip. */
   records: FormatRecord[];
+  /** Of `count`: those that compaction removed. */
+  removed: number;
 }
 
 function frameChecksum(salt: bigint, frame: Buffer): number {
@@ -311,11 +319,18 @@ export function encodeFiller(salt: bigint, header: FrameHeader, length: number, 
   return encodeFrame(salt, header, 0, flag.filler, payload);
 }
 
-function decodeBatch(payload: Buffer): FormatRecord[] | undefined {
+function decodeBatch(payload: Buffer): { records: FormatRecord[]; removed: number } | undefined {
   const records: FormatRecord[] = [];
-  let at = 4;
-  for (let left = payload.readUInt32LE(0); left > 0; left--) {
+  const count = payload.readUInt32LE(0);
+  let [at, removed] = [4, 0];
+  while (records.length + removed < count) {
     if (payload.length < at + 8) return undefined;
+    if ((payload.readUInt8(at + 5) & flag.filler) !== 0) {
+      if (payload.readUInt32LE(at) === 0 || payload.readUInt16LE(at + 6) !== 0) return undefined;
+      removed += payload.readUInt32LE(at);
+      at += 8;
+      continue;
+    }
     const keyAt = at + 8;
     const dataAt = keyAt + payload.readUInt16LE(at + 6);
     const end = dataAt + payload.readUInt32LE(at);
@@ -327,10 +342,13 @@ function decodeBatch(payload: Buffer): FormatRecord[] | undefined {
     });
     at = end;
   }
-  return at === payload.length && records.length > 0 ? records : undefined;
+  return at === payload.length && count > 0 && records.length + removed === count ? { records, removed } : undefined;
 }
 
 const gzipCodec = 3;
+
+/** The kind of a filler for what compaction removed; 0 is for what was lost. */
+const removedFiller = 1;
 
 /** The payload of a compressed batch: its records, when the codec is gzip, and how many there are in any case. */
 function decodeCompressed(payload: Buffer, codec: number): { count: number; records: FormatRecord[] } | undefined {
@@ -340,7 +358,7 @@ function decodeCompressed(payload: Buffer, codec: number): { count: number; reco
   if (payload.length !== Math.max(12 + bytes, 8 * count)) return undefined;
   if (codec !== gzipCodec) return { count, records: [] };
   const plain = gunzipSync(payload.subarray(12, 12 + bytes));
-  const records = plain.length === payload.readUInt32LE(4) ? decodeBatch(plain) : undefined;
+  const records = plain.length === payload.readUInt32LE(4) ? decodeBatch(plain)?.records : undefined;
   return records?.length === count ? { count, records } : undefined;
 }
 
@@ -371,18 +389,19 @@ export function readFrame(segment: Buffer, offset: number, index: number): Frame
   const header = { offset, length, flags, index, synced: bytes.readUInt32LE(12), time: bytes.readUIntLE(16, 6) };
   const payload = bytes.subarray(frameHeaderSize);
   if ((flags & flag.filler) !== 0) {
-    return { ...header, count: payload.length < 4 ? 1 : payload.readUInt32LE(0), records: [] };
+    const count = payload.length < 4 ? 1 : payload.readUInt32LE(0);
+    return { ...header, count, records: [], removed: kind === removedFiller ? count : 0 };
   }
   if ((flags & flag.codec) !== 0) {
     const compressed = decodeCompressed(payload, (flags & flag.codec) >> 3);
-    return compressed && { ...header, ...compressed };
+    return compressed && { ...header, ...compressed, removed: 0 };
   }
   if ((flags & flag.batch) !== 0) {
-    const records = payload.length < 4 ? undefined : decodeBatch(payload);
-    return records && { ...header, count: records.length, records };
+    const batch = payload.length < 4 ? undefined : decodeBatch(payload);
+    return batch && { ...header, ...batch, count: batch.records.length + batch.removed };
   }
   const record = decodePlain(payload, kind, flags);
-  return record && { ...header, count: 1, records: [record] };
+  return record && { ...header, count: 1, records: [record], removed: 0 };
 }
 
 /** The frames of a segment, from its first to the last before anything else. */
