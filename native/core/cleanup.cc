@@ -60,6 +60,12 @@ Status WritableLog::RemoveFront(uint64_t sequence, CleanupResult* result) {
   if (keep == entries.begin()) return Status::Ok();
   // What stays must not depend on what goes: the kept log begins with a durable identity and durable records before it.
   SEGWAL_TRY(syncer_->Wait(keep->base_sequence() - 1));
+  // Durable to its end is not sealed yet, and the syncer would fail to write the seal into a file that is gone. Should
+  // this fail the log is poisoned, and says so.
+  if (std::any_of(entries.begin(), keep, [](const Catalog::Entry& entry) { return !entry.seal; })) {
+    static_cast<void>(syncer_->Step());
+    SEGWAL_TRY(syncer_->Wait(keep->base_sequence() - 1));
+  }
   if (keep->live) SEGWAL_TRY(keep->live->Sync(0, kSegmentHeaderSize));
   const uint64_t id = keep->id();
   LogMeta meta = meta_;

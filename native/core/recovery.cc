@@ -161,15 +161,14 @@ Status RecoveryDecision::CheckSegments() {
   }
   SEGWAL_TRY(CheckSize());
   // Deleted on purpose by truncateBefore, which did not come to its end.
-  while (plan_.candidates.front().id < plan_.meta.first_segment) {
-    plan_.front_goes = true;
-    plan_.remove.push_back(plan_.candidates.front().id);
-    plan_.candidates.erase(plan_.candidates.begin());
-    if (plan_.candidates.empty()) {
-      return Status::Corrupt(
-          "the first segment that the log keeps is missing: " + directory_.SegmentPath(plan_.meta.first_segment),
-          {.segment = plan_.meta.first_segment, .first_sequence = plan_.meta.first_sequence});
-    }
+  const auto kept = std::ranges::lower_bound(plan_.candidates, plan_.meta.first_segment, {}, &Candidate::id);
+  plan_.front_goes = kept != plan_.candidates.begin();
+  for (auto gone = plan_.candidates.begin(); gone != kept; ++gone) plan_.remove.push_back(gone->id);
+  plan_.candidates.erase(plan_.candidates.begin(), kept);
+  if (plan_.candidates.empty()) {
+    return Status::Corrupt(
+        "the first segment that the log keeps is missing: " + directory_.SegmentPath(plan_.meta.first_segment),
+        {.segment = plan_.meta.first_segment, .first_sequence = plan_.meta.first_sequence});
   }
   uint64_t expected = plan_.meta.first_segment;
   uint64_t due = plan_.meta.first_sequence;  // 0: not known, the segment before has no seal

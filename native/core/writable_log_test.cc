@@ -10,6 +10,7 @@
 #include "testing/assertions.h"
 #include "testing/files.h"
 #include "testing/process_resources.h"
+#include "testing/stepped_log.h"
 #include "testing/test_log.h"
 #include "testing/waiting.h"
 
@@ -204,6 +205,24 @@ TEST_F(WritableLogTest, WhatStaysIsDurableBeforeAnythingGoes) {
   EXPECT_GE(log_->durable_sequence(), 4u);
   log_.Kill();
   log_.Edit(2, [](SegmentFile& segment) { EXPECT_EQ(segment.identity().base_sequence, 5u); });
+}
+
+// A segment can be durable to its end and have no seal yet. Without its file the syncer would fail to write that.
+TEST(TruncateBeforeTest, ASegmentIsSealedBeforeItGoes) {
+  TemporaryDirectory directory;
+  FaultPlatform platform;
+  SteppedLog log;
+  ASSERT_OK(log.Open(platform, directory.path(), TestLog::Options()));
+  const auto append = [&log](uint64_t sequence) {
+    EXPECT_EQ(log.Append({RecordOf(TestLog::QuarterRecord(sequence))}, false), sequence);
+  };
+  for (uint64_t sequence = 1; sequence <= 4; ++sequence) append(sequence);
+  ASSERT_OK(log.Sync());
+  append(5);  // in the next segment
+  ASSERT_OK(log.log().TruncateBefore(5));
+  EXPECT_EQ(log.log().first_sequence(), 5u);
+  append(6);
+  EXPECT_OK(log.Sync());
 }
 
 TEST_F(WritableLogTest, AnInterruptedTruncationIsCarriedToItsEnd) {
