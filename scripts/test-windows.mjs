@@ -147,6 +147,7 @@ function prepareStage() {
     ['@swc/core-win32-x64-msvc', '@swc/core'],
     ['@unrs/resolver-binding-win32-x64-msvc', 'unrs-resolver'],
     ['@node-rs/crc32-win32-x64-msvc', '@node-rs/crc32'],
+    ['@antoniomuso/lz4-napi-win32-x64-msvc', 'lz4-napi'],
   ]) {
     const target = join(stage, 'node_modules', folder);
     mkdirSync(target, { recursive: true });
