@@ -159,7 +159,9 @@ function prepareStage() {
 // What needs Linux to be tried at all says so itself, and is skipped as a whole.
 const wholly = {
   'disk-full.test.ts': 'mounts a small disk',
+  'event-loop.test.ts': 'looks at system calls with strace',
   'failed-sync.test.ts': 'makes system calls fail with strace',
+  'failing-calls.test.ts': 'makes system calls fail with strace',
   'recorded-crash.test.ts': 'preloads a library that records the process',
 };
 
