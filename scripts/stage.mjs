@@ -11,7 +11,7 @@ import { files } from './repository.mjs';
 export function makeStage(directory, names, { rebuild = false } = {}) {
   rmSync(directory, { recursive: true, force: true });
   for (const path of files.filter((name) =>
-    /^(lib|test|native\/(sources\.txt|testing\/recorder\/)|scripts\/smoke\.cjs|[^/]+$)/.test(name),
+    /^(lib|test|bench|examples|native\/(sources\.txt|testing\/recorder\/)|scripts\/smoke\.cjs|[^/]+$)/.test(name),
   )) {
     mkdirSync(dirname(join(directory, path)), { recursive: true });
     copyFileSync(path, join(directory, path));

@@ -45,6 +45,7 @@ const wineEnvironment = {
   // A process takes seconds to start there.
   SEGWAL_KILLS: process.env.SEGWAL_KILLS ?? '20',
   SEGWAL_ROUNDS: process.env.SEGWAL_ROUNDS ?? '4',
+  SEGWAL_STRIDE: process.env.SEGWAL_STRIDE ?? '8',
 };
 const nativeMinutes = 40;
 const fileMinutes = 10; // one file of the tests in JavaScript
@@ -147,6 +148,7 @@ function prepareStage() {
     ['@swc/core-win32-x64-msvc', '@swc/core'],
     ['@unrs/resolver-binding-win32-x64-msvc', 'unrs-resolver'],
     ['@node-rs/crc32-win32-x64-msvc', '@node-rs/crc32'],
+    ['@antoniomuso/lz4-napi-win32-x64-msvc', 'lz4-napi'],
   ]) {
     const target = join(stage, 'node_modules', folder);
     mkdirSync(target, { recursive: true });
@@ -154,11 +156,20 @@ function prepareStage() {
   }
 }
 
-// What needs Linux to be tried at all says so itself, and is skipped as a whole: mounts, strace, a preloaded library.
+// What needs Linux to be tried at all says so itself, and is skipped as a whole.
 const wholly = {
   'disk-full.test.ts': 'mounts a small disk',
+  'event-loop.test.ts': 'looks at system calls with strace',
   'failed-sync.test.ts': 'makes system calls fail with strace',
+  'failing-calls.test.ts': 'makes system calls fail with strace',
   'recorded-crash.test.ts': 'preloads a library that records the process',
+};
+
+// What is tried less often than elsewhere.
+const sampled = {
+  'crash.test.ts': `${wineEnvironment.SEGWAL_KILLS} kills`,
+  'torn-tail.test.ts': `one byte in ${wineEnvironment.SEGWAL_STRIDE}`,
+  'workers.test.ts': `${wineEnvironment.SEGWAL_ROUNDS} rounds`,
 };
 
 /** One file after the other: what hangs or dies takes no other with it. */
@@ -174,7 +185,7 @@ function* testJavaScript(wanted) {
     const { status, output, seconds } = wine(file, args, { cwd: stage, minutes: fileMinutes });
     console.log(output.split('\n').filter((line) => /^(PASS|FAIL)|●|✕|○/.test(line.trim())).join('\n')); // prettier-ignore
     if (status === null) console.log(`STOPPED test/${file} after ${fileMinutes} minutes`);
-    yield { what: file, ...countTests(output), seconds, status, note: wholly[file] ?? '' };
+    yield { what: file, ...countTests(output), seconds, status, note: wholly[file] ?? sampled[file] ?? '' };
   }
 }
 

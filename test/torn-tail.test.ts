@@ -104,9 +104,14 @@ async function expectThatItGoesOn(wal: WalManager, before: PlainRecord[], length
   await close(recovered);
 }
 
+// Where an open takes a second (an emulator), every n-th byte has to do.
+const stride = Number(process.env['SEGWAL_STRIDE'] ?? '1');
+const firstByte = process.env['SEGWAL_SEED'] === undefined ? Date.now() % stride : Number(process.env['SEGWAL_SEED']);
+if (stride > 1) console.log(`only one byte in ${stride}; to begin with the same one: SEGWAL_SEED=${firstByte}`);
+
 /** Runs `check` for the offset of each of the first `length` bytes of `frame`, and tells at which one it failed. */
 async function atEveryByte(frame: Frame, length: number, check: (at: number) => Promise<void>): Promise<void> {
-  for (let i = 0; i < length; i++) {
+  for (let i = firstByte % stride; i < length; i += stride) {
     try {
       await check(frame.offset + i);
     } catch (error) {
@@ -232,7 +237,7 @@ describe.each(scenes)('%s at the end of a log, after a power cut', (_, appendLas
       expect(usedEnd(recovered)).toBeLessThanOrEqual(end);
       await expectThatItGoesOn(wal, kept);
     });
-    expect(hurtful).toBeGreaterThan(4);
+    expect(hurtful).toBeGreaterThan(4 / stride);
   });
 });
 

@@ -13,7 +13,8 @@ export function complain(code: string, message: string): void {
 /** Whoever read our output has read enough (`segwal dump … | head`): that is a success, and nobody wants to hear of it. */
 export function endQuietlyWithReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? 0 : 3);
+    // On Windows it is the one or the other, as it happens.
+    process.exit(error.code === 'EPIPE' || error.code === 'EOF' ? 0 : 3);
   });
   process.stderr.on('error', () => undefined);
 }
