@@ -108,8 +108,6 @@ void Catalog::Revive(uint64_t id, std::shared_ptr<Segment> segment) {
   slot->entry.seal.reset();
   slot->entry.live = std::move(segment);
   slot->entry.file_size = slot->entry.identity.segment_size;
-  // Another one, so that a view that is being made of what it was before is not kept.
-  slot->index = std::make_shared<SegmentIndex>();
   slot->view.reset();
   std::erase_if(recent_, [id](const auto& view) { return view->identity.segment_id == id; });
   // A view that somebody is making this very moment ends where the log did; it is not kept, because its index is not
