@@ -1,6 +1,7 @@
 // The n-th system call of a kind fails in each thread of a real process. The process lives, every refusal is one that is
 // documented, and what is there afterwards is everything that was appended.
 import { spawnSync } from 'node:child_process';
+import { setTimeout } from 'node:timers/promises';
 
 import { WalManager } from '../lib';
 import { smallSegment, useLogs } from './helpers/logs';
@@ -109,6 +110,8 @@ whereLimited('there are no more file descriptors: opening and rotating say so, a
   expect(await child.order('open', `${logs.path}-2`, options)).toMatchObject(refused);
   limit('4096:4096');
   expect(await child.order('open', logs.path, options)).toEqual({ value: 10 });
+  // A spare that could not be made meanwhile is tried again after 200 ms; until then there is no new segment.
+  while ((await child.order('rotate')).code !== undefined) await setTimeout(50);
   expect(await child.order('append-many', 100, bytes)).toEqual({ value: 110 });
   expect(await child.order('sync')).toEqual({ value: 110 });
   await child.dismiss();
