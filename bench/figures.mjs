@@ -89,6 +89,10 @@ const sections = {
       table(['', 'segwal'], find('life', '10 M').map(only)),
       table(['', 'a checkpoint every 10 ms', 'of what is durable already', 'without checkpoints'], beside),
       table(['', 'segwal'], find('life', 'seek').map(only)),
+      table(
+        ['', 'segwal', 'reading it, writing what is kept'],
+        find('life', 'compaction').map(({ name, unit, contenders }) => [`${name}, ${unit}`, ...contenders.map(median)]),
+      ),
     ].join('\n\n');
   },
   peers: () =>

@@ -1,7 +1,9 @@
 // What surrounds appending: replay of many records, with keys; checkpoints while another thread appends at full speed,
-// against the same appends without; seeking by time in a log of 4 GiB.
+// against the same appends without; seeking by time in a log of 4 GiB; compaction, against reading and writing as much.
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, fdatasyncSync, fsyncSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { setImmediate as nextTurn, setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
@@ -42,7 +44,12 @@ export const charts = [
 ];
 
 export function cases({ scale }) {
-  return [...replayCases(10_000_000 * scale), checkpointCase(24_000_000 * scale), seekCase(scale)];
+  return [
+    ...replayCases(10_000_000 * scale),
+    checkpointCase(24_000_000 * scale),
+    seekCase(scale),
+    compactionCase(scale),
+  ];
 }
 
 /** One after the other in the same log, which only one process can have. */
@@ -106,6 +113,21 @@ function seekCase(scale) {
   };
 }
 
+/** Every second record has a key of its own and stays; of the others a newer one comes soon. */
+function compactionCase(scale) {
+  const filled = { records: 4_000_000 * scale, segmentSize: Math.ceil(256 * scale) * 2 ** 16 };
+  const readAndWrite = 'reading it, writing what is kept';
+  return {
+    name: 'compaction, half is kept',
+    unit: 'MB/s',
+    contenders: {
+      segwal: { trial: 'compact', ...filled },
+      [readAndWrite]: { trial: 'readAndWrite', ...filled },
+    },
+    targets: [{ to: readAndWrite, atLeast: 0.5 }],
+  };
+}
+
 export const trials = {
   async fillWithKeys({ records }, directory) {
     const wal = await WalManager.open(directory);
@@ -156,6 +178,44 @@ export const trials = {
       details: { checkpoints: times.length, syncs, syncLatency, writerStalls, writerStallMs },
       curves: { 'append-checkpoints': curve },
     };
+  },
+
+  async compact({ records, segmentSize }, directory) {
+    const wal = await fillForCompaction(directory, records, segmentSize);
+    const bytes = wal.segments().reduce((sum, { sealed, bytes }) => sum + (sealed ? bytes : 0), 0);
+    const begin = performance.now();
+    const { recordsKept, recordsRemoved, bytesFreed } = await wal.compact();
+    const ms = performance.now() - begin;
+    let left = 0;
+    for await (const batch of wal.readBatches()) left += batch.length;
+    await wal.close();
+    if (left !== records / 2 + keys) throw new Error(`${left} of ${records} records are left`);
+    return { value: bytes / ms / 1000, details: { recordsKept, recordsRemoved, bytesFreed, megabytes: bytes / 1e6 } };
+  },
+
+  /** The same bytes by plain files: each read whole, a half of it written beside, made durable, and put in its place. */
+  async readAndWrite({ records, segmentSize }, directory) {
+    const wal = await fillForCompaction(directory, records, segmentSize);
+    const sealed = wal.segments().filter((segment) => segment.sealed);
+    await wal.close();
+    const buffer = Buffer.alloc(segmentSize);
+    const folder = openSync(dirname(sealed[0].path), 'r');
+    const begin = performance.now();
+    for (const { path, bytes } of sealed) {
+      const from = openSync(path, 'r');
+      readSync(from, buffer, 0, bytes, 0);
+      closeSync(from);
+      const to = openSync(`${path}.new`, 'w');
+      writeSync(to, buffer, 0, Math.floor(bytes / 2), 0);
+      fdatasyncSync(to);
+      closeSync(to);
+      renameSync(`${path}.new`, path);
+      fsyncSync(folder);
+    }
+    const ms = performance.now() - begin;
+    closeSync(folder);
+    const bytes = sealed.reduce((sum, segment) => sum + segment.bytes, 0);
+    return { value: bytes / ms / 1000, details: { megabytes: bytes / 1e6 } };
   },
 
   async fillSegments({ segmentSize }, directory) {
@@ -213,6 +273,21 @@ async function onceMore(directory, action) {
     throw new Error(`${records} of ${lastSequence} records were handled, with ${sum} bytes`);
   }
   return { value: records / ms / 1000, details: { records, maxMegabytes: process.resourceUsage().maxRSS / 1024 } };
+}
+
+/** All of it sealed. */
+async function fillForCompaction(directory, records, segmentSize) {
+  const wal = await WalManager.open(directory, { segmentSize });
+  const samples = sampleBuffers(bytes);
+  const hot = Array.from({ length: keys }, (_, i) => ({ key: Buffer.from(`tenant-${i}`) }));
+  for (let i = 0; i < records; i++) {
+    const options = i % 2 === 0 ? { key: `own-${i}` } : hot[((i >> 1) * 7919) % keys];
+    wal.append(samples[i & 1023], options);
+    if (i % 100_000 === 0) await wal.sync();
+  }
+  await wal.rotate();
+  await wal.sync();
+  return wal;
 }
 
 function checkpointTimes(times) {
