@@ -199,23 +199,6 @@ TEST_F(CatalogTest, AFileThatIsGoneWasTruncatedAndOneThatIsShortIsDamaged) {
   EXPECT_EQ(status.location().offset, kSegmentHeaderSize + 239);
 }
 
-TEST_F(CatalogTest, AViewThatWasBeingMadeWhenItsSegmentWasTakenUpAgainIsNotKept) {
-  WriterParts parts;
-  WriteFile(directory_.SegmentPath(1), std::vector<std::byte>(kMinSegmentSize));
-  AddSealed(1, 1, 10);
-  platform_.Hold(Operation::kOpen);
-  std::shared_ptr<const SegmentView> old;
-  std::thread other([&] { EXPECT_OK(catalog_.View(1, &old)); });
-  platform_.WaitUntilHeld();
-  catalog_.Revive(1, parts.current());
-  platform_.Release();
-  other.join();
-  std::shared_ptr<const SegmentView> view;
-  ASSERT_OK(catalog_.View(1, &view));
-  EXPECT_EQ(view->data, parts.current()->data());
-  EXPECT_EQ(view->end, kMinSegmentSize);
-}
-
 TEST_F(CatalogTest, AnotherFileUnderTheNameIsTakenUpWhenItIsTheSameSegmentCompacted) {
   SegmentIdentity identity = Identity(1, 1);
   AddSealed(1, 1, 10);

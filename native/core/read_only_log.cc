@@ -105,7 +105,11 @@ Status ReadOnlyLog::Look(const LogOptions& options) {
   report_.clean = tail_ != nullptr && LoadOrderlyEnd(tail_->data, tail_->identity) == end_.offset;
   report_.segments = catalog_.size();
   report_.records = end_.sequence + 1 - catalog_.first_sequence();
-  for (const SegmentInfo& info : catalog_.Describe(end_)) report_.bytes += info.bytes - kSegmentHeaderSize;
+  report_.bytes = 0;  // this may not be the first look
+  for (const SegmentInfo& info : catalog_.Describe(end_)) {
+    report_.bytes += info.bytes - kSegmentHeaderSize;
+    report_.records -= info.removed;
+  }
   for (const std::string& stray : strays)
     report_.findings.push_back({.rule = "stray", .action = "left alone: " + stray});
   report_.duration_ms = static_cast<double>(platform_.Monotonic() - started) / 1e6;
