@@ -19,7 +19,6 @@ import {
   rmSync,
   symlinkSync,
 } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 
@@ -27,7 +26,6 @@ import { root } from './repository.mjs';
 import { countTests, makeStage } from './stage.mjs';
 import { directory as tools, need, npmPackage, runtime } from './tools.mjs';
 
-const require = createRequire(import.meta.url);
 const base = resolve('build-tests', 'windows-x64');
 const stage = join(base, 'stage');
 mkdirSync(base, { recursive: true });
@@ -143,7 +141,7 @@ function testFlush() {
 /** The repository as it would be on a Windows machine: its packages include those that are only for Windows. */
 function prepareStage() {
   makeStage(stage, ['win32-x64'], { rebuild: process.argv.includes('--prebuild') });
-  const version = (name) => require(`${name}/package.json`).version;
+  const version = (name) => JSON.parse(readFileSync(join('node_modules', name, 'package.json'), 'utf8')).version;
   for (const [folder, of] of [
     ['@swc/core-win32-x64-msvc', '@swc/core'],
     ['@unrs/resolver-binding-win32-x64-msvc', 'unrs-resolver'],
