@@ -32,16 +32,17 @@ uint64_t LogModel::LastNotPending() const {
   return static_cast<uint64_t>(slots_.rend() - last);
 }
 
-void LogModel::MayBeCompacted(uint64_t before, uint64_t first_delete_to_keep) {
+void LogModel::MayBeCompacted(uint64_t first, uint64_t before, uint64_t first_delete_to_keep) {
   struct Key {
     bool in_transaction = false;
     bool something_stays = false;
-    Slot* latest = nullptr;
+    std::vector<Slot*> earlier;  // the latest one last
     bool ends = false;
   };
+  std::vector<Slot*> may_go;
   std::map<std::string, Key> keys;
   for (Slot& slot : slots_) slot.goes = false;
-  for (uint64_t sequence = first_low_; sequence < before && sequence <= last(); ++sequence) {
+  for (uint64_t sequence = first; sequence < before && sequence <= last(); ++sequence) {
     Slot& slot = At(sequence);
     if (slot.state != State::kCommitted || !slot.record.key) continue;
     Key& key = keys[*slot.record.key];
@@ -49,14 +50,17 @@ void LogModel::MayBeCompacted(uint64_t before, uint64_t first_delete_to_keep) {
       key.in_transaction = slot.record.kind == kKindBegin;
       key.something_stays = true;
     } else if (!key.in_transaction) {
-      if (key.latest != nullptr) key.latest->goes = true;
-      key.latest = &slot;
+      if (!key.earlier.empty()) may_go.push_back(key.earlier.back());
+      // One that an earlier compaction may have removed replaces nothing for sure any more.
+      for (Slot* earlier : key.earlier) earlier->goes |= !slot.may_go;
+      key.earlier.push_back(&slot);
       key.ends = slot.record.kind == kKindDelete && !key.something_stays && sequence < first_delete_to_keep;
     }
   }
   for (const auto& [name, key] : keys) {
-    if (key.ends) key.latest->goes = true;
+    if (key.ends) key.earlier.back()->goes = true;
   }
+  for (Slot* slot : may_go) slot->may_go = true;
   for (Slot& slot : slots_) slot.may_go |= slot.goes;
 }
 

@@ -38,9 +38,9 @@ class LogModel {
   void MayBeTruncatedAfter(uint64_t sequence) { new_end_ = sequence; }
   void TruncatedAfter(uint64_t sequence);
   void NotTruncated() { new_end_.reset(); }
-  // A compaction of the records before `before` began, which keeps Deletes from `first_delete_to_keep` on: what may be
-  // missing from now on. And it came to its end: then it is.
-  void MayBeCompacted(uint64_t before, uint64_t first_delete_to_keep);
+  // A compaction of the records from `first` up to, and without, `before` began, which keeps Deletes from
+  // `first_delete_to_keep` on: what may be missing from now on. And it came to its end: then it is.
+  void MayBeCompacted(uint64_t first, uint64_t before, uint64_t first_delete_to_keep);
   void Compacted();
   // Nobody knows which of its two ends the log has.
   bool EndUnknown() const { return new_end_.has_value(); }

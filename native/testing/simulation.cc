@@ -286,6 +286,7 @@ std::vector<RecordView> ViewsOf(const std::vector<ModelRecord>& records) {
 }  // namespace
 
 bool Run::DoAppend(const std::vector<ModelRecord>& records, bool batch) {
+  if (platform_.crashed()) return false;  // in the middle of a sync: there is nobody to append any more
   const bool poisoned = log_.Poisoned();
   const uint64_t sequence = log_.Append(ViewsOf(records), batch);
   if (sequence == 0) {
@@ -316,7 +317,7 @@ void Run::Append(Dice dice) {
 void Run::Batch(Dice dice) { DoAppend(RandomRecords(dice, dice.Between(1, 9)), true); }
 
 void Run::BeginAppend(Dice dice) {
-  if (writers_.size() == kMaxWriters) return;
+  if (writers_.size() == kMaxWriters || platform_.crashed()) return;
   const std::vector<ModelRecord> records = RandomRecords(dice, dice.Percent(30) ? dice.Between(2, 5) : 1);
   const auto step = static_cast<StoppedWriter::Step>(dice.Below(StoppedWriter::kCommitted));
   StoppedWriter writer;
@@ -528,7 +529,8 @@ void Run::Compact(Dice dice) {
   }
   CompactOptions options;
   if (dice.Percent(30)) options.before = dice.Between(1, model_.last() + 1);
-  model_.MayBeCompacted(std::min(reach, options.before), first_delete);
+  // Not the model's first one: a truncation may have come to it, and failed then.
+  model_.MayBeCompacted(log_.log().first_sequence(), std::min(reach, options.before), first_delete);
   CompactResult compacted;
   const Status status = log_.log().Compact(options, &compacted);
   Say([&] {
