@@ -11,9 +11,6 @@ namespace {
 constexpr uint64_t kShortSync = uint64_t{16} << 10;
 constexpr uint64_t kZerosAhead = uint64_t{64} << 10;
 
-// How long the thread looks out for the next request before it goes to sleep.
-constexpr uint64_t kLookOutNs = 100'000;
-
 }  // namespace
 
 Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, const SyncPolicy& policy)
@@ -80,20 +77,11 @@ void Syncer::RemoveListener(DurabilityListener* listener) {
 
 void Syncer::Run() {
   const auto rotated = [this] { return synced_.segment != state_.current; };
-  const bool alone = std::thread::hardware_concurrency() < 2;
   uint64_t last_sync_ns = state_.platform.Monotonic();
-  uint64_t last_end_ns = 0;
-  bool looks_out = false;
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
     const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
-    if (state_.requested.load(std::memory_order_relaxed) <= durable && !rotated()) {
-      if (std::exchange(looks_out, false)) {
-        lock.unlock();
-        LookOut(durable);
-        lock.lock();
-        continue;
-      }
+    if (state_.requested <= durable && !rotated()) {
       if (FallAsleep()) {
         state_.syncer_wake.wait(lock);
         state_.syncer_asleep = false;
@@ -111,9 +99,7 @@ void Syncer::Run() {
     }
     lock.unlock();
     last_sync_ns = state_.platform.Monotonic();
-    looks_out = !alone && last_sync_ns - last_end_ns < kLookOutNs;
     const Status status = Step();
-    last_end_ns = state_.platform.Monotonic();
     lock.lock();
     if (status.ok() && state_.durable.load(std::memory_order_relaxed) == durable) {
       // A claim that its writer is still filling stands before what is wanted. It takes that writer microseconds.
@@ -123,16 +109,6 @@ void Syncer::Run() {
   const Status fatal = state_.fatal;
   lock.unlock();
   if (fatal.code() == ErrorCode::kPoisoned) TellPoisoned(fatal);
-}
-
-// Who waits for each record asks again as soon as it hears of the last one. It would find the thread asleep, and pay
-// for two wake-ups, by its append and by its request. So where the last request came that soon, the thread stays awake
-// for as long once more. It lets others have the processor meanwhile: the one that it waits for may need it.
-void Syncer::LookOut(uint64_t durable) {
-  const uint64_t until = state_.platform.Monotonic() + kLookOutNs;
-  while (state_.requested.load(std::memory_order_relaxed) <= durable && state_.platform.Monotonic() < until) {
-    std::this_thread::yield();
-  }
 }
 
 bool Syncer::FallAsleep() {

@@ -70,8 +70,6 @@ class Syncer {
 
  private:
   void Run();
-  // Until more than `durable` is requested, or for a while.
-  void LookOut(uint64_t durable);
   // Requires state_.mutex. True when nothing is left to make durable and the next append will wake the thread.
   bool FallAsleep();
   Status StepAlone();

@@ -66,6 +66,7 @@ struct WriterState {
   std::shared_ptr<Segment> spare;  // created and touched, not yet activated
   Status spare_failure;            // why there is no spare; ok while one is there or on its way
   Status fatal;                    // set once: kPoisoned or kClosed. No append succeeds afterwards
+  uint64_t requested = 0;          // somebody waits for this sequence to be durable
   uint64_t durable_bytes = 0;      // of the bytes of frames appended since the log was opened
   bool truncating = false;         // the end of the log is being taken away: nobody claims, rotates or prepares
   bool window_busy = false;        // the allocator is touching memory, or making a spare, right now
@@ -77,9 +78,6 @@ struct WriterState {
   // Everything up to here is durable. Stored by the syncer with release, so that who sees it may rely on it; appenders
   // load it relaxed, because an older value in a frame is still true.
   alignas(64) std::atomic<uint64_t> durable{0};
-
-  // Somebody waits for this sequence to be durable. Stored under mutex.
-  std::atomic<uint64_t> requested{0};
 
   // Counted here, read by Stats.
   std::atomic<uint64_t> rotations{0};
@@ -121,8 +119,7 @@ struct WriterState {
 
   // Requires mutex. Somebody waits for `sequence`, as far as it has been appended.
   void RequestDurable(uint64_t sequence) {
-    const uint64_t wanted = std::min(sequence, AppendedSequenceLocked());
-    if (wanted > requested.load(std::memory_order_relaxed)) requested.store(wanted, std::memory_order_relaxed);
+    requested = std::max(requested, std::min(sequence, AppendedSequenceLocked()));
     syncer_wake.notify_one();
   }
 

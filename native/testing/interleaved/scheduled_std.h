@@ -1,7 +1,6 @@
 // Included in front of every source that is to run under the scheduler. Inside namespace segwal, `std::mutex`,
-// `std::condition_variable`, `std::thread`, `std::this_thread::yield` and `std::atomic` are then those below,
-// everything else is that of the standard library: so the real sources of the core run, unchanged, and pay nothing for
-// it elsewhere.
+// `std::condition_variable`, `std::thread` and `std::atomic` are then those below, everything else is that of the
+// standard library: so the real sources of the core run, unchanged, and pay nothing for it elsewhere.
 #pragma once
 
 #include <atomic>
@@ -97,15 +96,6 @@ class thread {
  private:
   void* fiber_ = nullptr;
 };
-
-namespace this_thread {
-using ::std::this_thread::sleep_for;
-// Who looks out for something lets everybody else go on first; when nobody can, some time has passed.
-inline void yield() {
-  static const char kNobodyWakes = 0;
-  static_cast<void>(schedule::BlockUntil(&kNobodyWakes, schedule::Now() + 60'000));
-}
-}  // namespace this_thread
 
 template <typename T>
 class atomic {
