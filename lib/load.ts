@@ -12,9 +12,13 @@ const shipped = ['darwin-arm64', 'darwin-x64', 'linux-arm64', 'linux-x64', 'win3
 
 let loaded: Native | undefined;
 
-/** The native core, loaded at its first use, so that a program can import segwal and handle the failure. */
+/**
+ * The native core, loaded at its first use, so that a program can import segwal and handle the failure. From the folder
+ * that SEGWAL_PREBUILD names and from nowhere else, if it names one: a build with sanitizers, or one that a bundler put
+ * somewhere.
+ */
 export function loadNative(): Native {
-  return (loaded ??= load(packageRoot));
+  return (loaded ??= load(process.env['SEGWAL_PREBUILD'] || packageRoot));
 }
 
 /** Finds the addon of this platform below `root` and loads it. */
@@ -89,6 +93,7 @@ function failure(root: string, places: readonly string[], reason: string, cause:
  * none, or one that the system refuses, it is built from the sources inside.
  */
 function remedy(root: string, refused: boolean): string {
+  if (root === process.env['SEGWAL_PREBUILD']) return 'unset SEGWAL_PREBUILD';
   if (existsSync(join(root, 'binding.gyp'))) return `cd ${root} && npm run build:native`;
   const missing = shipped.includes(`${process.platform}-${process.arch}`) && !refused;
   if (missing) return 'npm install segwal --force';

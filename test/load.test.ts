@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -71,6 +72,24 @@ test('what was built here comes before what came with the package', async () => 
   writeFileSync(join(place('build', 'Release'), 'segwal.node'), 'not an addon either');
   const error = await expectWalError('WAL_NATIVE_LOAD', () => load(logs.directory));
   expect(error.message).toContain(`looked for ${join(logs.directory, 'build', 'Release', 'segwal.node')}; `);
+});
+
+// The tests of worker threads under sanitizers name theirs in this way, and would test nothing if it went unheeded.
+test('SEGWAL_PREBUILD names the only folder that is looked in', () => {
+  const program = `require(${JSON.stringify(join(__dirname, '..', 'test', 'helpers', 'register.js'))});
+    const { loadNative } = require(${JSON.stringify(join(__dirname, '..', 'lib', 'load'))});
+    try { loadNative(); console.log('loaded'); } catch ({ code, message }) { console.log(code, message); }`;
+  const run = (folder: string) =>
+    execFileSync(process.execPath, ['-e', program], {
+      env: { ...process.env, SEGWAL_PREBUILD: folder },
+      encoding: 'utf8',
+    });
+  expect(run('')).toBe('loaded\n');
+  expect(run(join(__dirname, '..'))).toBe('loaded\n');
+  const message = run(logs.directory);
+  expect(message).toContain('WAL_NATIVE_LOAD');
+  expect(message).toContain(join(logs.directory, 'build', 'Release', 'segwal.node'));
+  expect(message).toContain('run: unset SEGWAL_PREBUILD');
 });
 
 test.each([

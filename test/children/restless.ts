@@ -6,6 +6,7 @@
 // round, and prints what had been acknowledged.
 import { once } from 'node:events';
 import { readFileSync, readdirSync, readlinkSync, writeSync } from 'node:fs';
+import { join, sep } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 
@@ -192,10 +193,18 @@ async function exitInTheMiddle(directory: string, seed: number): Promise<void> {
   await use({ directory, seed: seed * 10, life, returned, thread: 0 });
 }
 
+/** Whoever names an addon, one under sanitizers, must not get another one, and believe that it was that one. */
+function expectAddonBelow(folder: string): void {
+  const addons = readFileSync('/proc/self/maps', 'latin1').match(/\/.*segwal.*\.node$/gm) ?? [];
+  if (addons.length === 0 || !addons.every((path) => path.startsWith(join(folder, sep))))
+    throw new Error(`not from ${folder}: ${addons.join(', ') || 'no addon'}`);
+}
+
 async function main([directory = '', seed = '1', rounds = '1', mode]: string[]): Promise<void> {
   if (mode === 'exit') return exitInTheMiddle(directory, Number(seed));
   // Whatever Node.js and the first log of a process leave for good is there before.
   await round(directory, Number(seed), { threads: Infinity, descriptors: 0, mappings: 0 });
+  if (process.env['SEGWAL_PREBUILD']) expectAddonBelow(process.env['SEGWAL_PREBUILD']);
   await sleep(500);
   const before = holdings(directory);
   for (let i = 1; i <= Number(rounds); i++) await round(directory, Number(seed) + i, before);
