@@ -317,6 +317,7 @@ Status Appender::CheckDirty(uint64_t end, uint64_t padded) {
       static_cast<uint64_t>(segment_->byte_base + static_cast<int64_t>(end - padded)) - state_.durable_bytes;
   if (dirty == 0) return Status::Ok();
   state_.RequestDurable(WriterState::kUnknownSequence);
+  state_.syncer_wake.notify_one();
   return Status(ErrorCode::kBackpressure,
                 std::to_string(dirty) + " bytes are not durable yet, and maxDirtyBytes is " +
                     std::to_string(state_.max_dirty_bytes) +

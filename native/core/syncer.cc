@@ -29,15 +29,19 @@ void Syncer::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+// The thread is woken when the mutex is free: it would only wait for that next.
 Status Syncer::Request(uint64_t sequence) {
-  const std::lock_guard lock(state_.mutex);
+  std::unique_lock lock(state_.mutex);
   state_.CheckMemory();
   state_.RequestDurable(sequence);
-  return state_.fatal;
+  Status fatal = state_.fatal;
+  lock.unlock();
+  state_.syncer_wake.notify_one();
+  return fatal;
 }
 
 Status Syncer::Expect(uint64_t sequence) {
-  const std::lock_guard lock(state_.mutex);
+  std::unique_lock lock(state_.mutex);
   const Segment& current = *state_.current;
   const uint64_t word = current.pointer().load(std::memory_order_relaxed);
   const uint64_t bytes =
@@ -46,7 +50,10 @@ Status Syncer::Expect(uint64_t sequence) {
   const bool enough = (policy_.max_bytes != 0 && bytes >= policy_.max_bytes) ||
                       (policy_.max_records != 0 && records >= policy_.max_records) || policy_.delay_us == 0;
   if (enough) state_.RequestDurable(sequence);
-  return state_.fatal;
+  Status fatal = state_.fatal;
+  lock.unlock();
+  if (enough) state_.syncer_wake.notify_one();
+  return fatal;
 }
 
 Status Syncer::Wait(uint64_t sequence) {
@@ -82,18 +89,18 @@ void Syncer::Run() {
   while (!stop_ && state_.fatal.ok()) {
     const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
     if (state_.requested <= durable && !rotated()) {
+      const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
+      const uint64_t delay = policy_.delay_us * 1000;
+      if (elapsed < delay) {
+        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(delay - elapsed));
+        continue;
+      }
       if (FallAsleep()) {
         state_.syncer_wake.wait(lock);
         state_.syncer_asleep = false;
         state_.PublishLimit(*state_.current);
         // The clock of the background sync starts with the record that woke us.
         last_sync_ns = state_.platform.Monotonic();
-        continue;
-      }
-      const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
-      const uint64_t delay = policy_.delay_us * 1000;
-      if (elapsed < delay) {
-        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(delay - elapsed));
         continue;
       }
     }

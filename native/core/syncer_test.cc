@@ -11,6 +11,7 @@
 #include "testing/assertions.h"
 #include "testing/test_log.h"
 #include "testing/waiting.h"
+#include "testing/writer_parts.h"
 
 namespace segwal {
 namespace {
@@ -61,6 +62,32 @@ TEST_F(SyncerTest, WaitingForWhatIsDurableSyncsNothing) {
   EXPECT_OK(log_->WaitDurable(1));
   EXPECT_OK(log_->WaitDurable(0));
   EXPECT_EQ(log_->Stats().syncs, 1u);
+}
+
+// Who writes one durable record after the other would wake it twice for each: by the append, and by asking.
+TEST(SyncerAloneTest, AfterASyncItStaysAwakeForTheDelayAndNoAppendHasToWakeIt) {
+  WriterParts parts;
+  CommittedWalk walk(parts.state(), parts.Begin());
+  Syncer syncer(parts.state(), walk, parts.Begin(), SyncPolicy{.delay_us = uint64_t{60} * 1000 * 1000});
+  syncer.Start();
+  Appender appender(parts.state());
+  EXPECT_EQ(appender.AppendPlain("a", 1), 1u);
+  EXPECT_OK(syncer.Wait(1));
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_NE(parts.current()->limit().load(), Segment::kAttentionLimit);
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  syncer.Stop();
+}
+
+TEST_F(SyncerTest, WhatIsAppendedWhileItStaysAwakeIsSyncedInTime) {
+  OpenWithListener(InTheBackground(2000));
+  for (uint64_t sequence = 1; sequence < 20; sequence += 2) {
+    log_.Append("a");
+    log_.Sync();
+    log_.Append("b");
+    EXPECT_TRUE(listener_.WaitFor(sequence + 1));
+  }
 }
 
 TEST_F(SyncerTest, TheMarkInTheFileFollows) {

@@ -117,10 +117,9 @@ struct WriterState {
                 cause.os_error()));
   }
 
-  // Requires mutex. Somebody waits for `sequence`, as far as it has been appended.
+  // Requires mutex. Somebody waits for `sequence`, as far as it has been appended. To be followed by syncer_wake.
   void RequestDurable(uint64_t sequence) {
     requested = std::max(requested, std::min(sequence, AppendedSequenceLocked()));
-    syncer_wake.notify_one();
   }
 
   // Requires mutex. Something was committed: wakes whoever waited for that.
