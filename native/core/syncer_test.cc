@@ -90,6 +90,29 @@ TEST_F(SyncerTest, WhatIsAppendedWhileItStaysAwakeIsSyncedInTime) {
   }
 }
 
+// The disk need not rest while so much waits for it; less is left to the delay, or to who asks.
+TEST_F(SyncerTest, MuchThatCameDuringASyncIsSyncedNextUnasked) {
+  constexpr uint64_t kOneMinute = uint64_t{60} * 1000 * 1000;
+  OpenWithListener({.segment_size = uint64_t{4} << 20, .sync = SyncPolicy{.delay_us = kOneMinute}});
+  const std::string kilobyte(1024, 'k');
+  for (const int count : {500, 1100}) {
+    log_.platform().Hold(Operation::kSyncMapping);
+    const uint64_t asked = log_.Append("asked for");
+    EXPECT_OK(log_->RequestDurable(asked));
+    log_.platform().WaitUntilHeld();
+    uint64_t last = 0;
+    for (int i = 0; i < count; ++i) last = log_.Append(kilobyte);
+    log_.platform().Release();
+    EXPECT_TRUE(listener_.WaitFor(asked));
+    if (count == 500) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      EXPECT_EQ(log_->durable_sequence(), asked);
+    } else {
+      EXPECT_TRUE(listener_.WaitFor(last));
+    }
+  }
+}
+
 TEST_F(SyncerTest, TheMarkInTheFileFollows) {
   OpenWithListener();
   log_.Append("a");
