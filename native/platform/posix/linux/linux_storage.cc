@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "platform/posix/posix_error.h"
 #include "platform/posix/posix_os.h"
 
@@ -65,8 +67,14 @@ int SyncPages(int, std::byte* pages, size_t length) {
   return ErrnoOf([&] { return ::msync(pages, length, MS_SYNC); });
 }
 
+// In pieces: the kernel holds the lock of the address space meanwhile, for reading. An unmapping wants it for itself, and
+// behind that whoever comes next has to wait, be it the thread that syncs.
 int PopulatePages(std::byte* pages, size_t length) {
-  const int error = ErrnoOf([&] { return ::madvise(pages, length, MADV_POPULATE_WRITE); });
+  constexpr size_t kPiece = size_t{256} << 10;
+  int error = 0;
+  for (size_t at = 0; at < length && error == 0; at += kPiece) {
+    error = ErrnoOf([&] { return ::madvise(pages + at, std::min(kPiece, length - at), MADV_POPULATE_WRITE); });
+  }
   return error == EINVAL ? ENOTSUP : error;
 }
 
