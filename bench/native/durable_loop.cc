@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "core/crc32c/crc32c.h"
 #include "platform/platform.h"
@@ -19,6 +21,8 @@ namespace {
 
 // Behind its end the loop starts over.
 constexpr uint64_t kFileBytes = uint64_t{256} << 20;
+// Of new files, so many stay.
+constexpr uint64_t kKept = 4;
 // So much is made ready at a time, as the allocator of the log does. Its thread does it beside the appends; here it is
 // part of the loop.
 constexpr uint64_t kReadyBytes = uint64_t{1} << 20;
@@ -28,24 +32,29 @@ class Target {
   virtual ~Target() = default;
   virtual Status Store(uint64_t offset, ByteView record) = 0;
   virtual Status Sync(uint64_t offset, uint64_t length) = 0;
+  // What fits before StartOver, after which the offsets begin at 0 again.
+  virtual uint64_t file_bytes() const { return kFileBytes; }
+  virtual Status StartOver() { return Status::Ok(); }
 };
 
 class MappedTarget : public Target {
  public:
-  static Status Open(const std::string& path, std::unique_ptr<Target>* target) {
-    Platform& platform = Platform::Default();
-    std::unique_ptr<File> file;
-    SEGWAL_TRY(platform.Open(path, OpenMode::kCreate, &file));
-    SEGWAL_TRY(file->Allocate(kFileBytes));
+  static Status Open(const DurableLoop& loop, std::unique_ptr<Target>* target) {
     auto opened = std::make_unique<MappedTarget>();
-    SEGWAL_TRY(platform.Map(std::move(file), kFileBytes, true, &opened->mapping_));
+    opened->path_ = loop.path;
+    opened->new_files_ = loop.new_file_bytes != 0;
+    opened->file_bytes_ = opened->new_files_ ? loop.new_file_bytes : kFileBytes;
+    SEGWAL_TRY(opened->NewFile());
     *target = std::move(opened);
     return Status::Ok();
   }
 
+  uint64_t file_bytes() const override { return file_bytes_; }
+  Status StartOver() override { return new_files_ ? NewFile() : Status::Ok(); }
+
   Status Store(uint64_t offset, ByteView record) override {
     if (offset + record.size() > ready_) {
-      const uint64_t more = std::min(std::max(kReadyBytes, record.size()), kFileBytes - ready_);
+      const uint64_t more = std::min(std::max(kReadyBytes, record.size()), file_bytes_ - ready_);
       SEGWAL_TRY(mapping_->Populate(ready_, more));
       ready_ += more;
     }
@@ -56,6 +65,26 @@ class MappedTarget : public Target {
   Status Sync(uint64_t offset, uint64_t length) override { return mapping_->Sync(offset, length); }
 
  private:
+  std::string PathOf(uint64_t number) const { return new_files_ ? path_ + std::to_string(number) : path_; }
+
+  Status NewFile() {
+    Platform& platform = Platform::Default();
+    mapping_.reset();
+    if (made_ >= kKept) SEGWAL_TRY(platform.Remove(PathOf(made_ - kKept)));
+    const std::string path = PathOf(made_++);
+    std::unique_ptr<File> file;
+    SEGWAL_TRY(platform.Open(path, OpenMode::kCreate, &file));
+    SEGWAL_TRY(file->Allocate(file_bytes_));
+    SEGWAL_TRY(file->Sync());
+    SEGWAL_TRY(platform.SyncDirectory(std::filesystem::path(path).parent_path().string()));
+    ready_ = 0;
+    return platform.Map(std::move(file), file_bytes_, true, &mapping_);
+  }
+
+  std::string path_;
+  bool new_files_ = false;
+  uint64_t file_bytes_ = 0;
+  uint64_t made_ = 0;
   std::unique_ptr<Mapping> mapping_;
   uint64_t ready_ = 0;
   uint32_t crc_ = 0;
@@ -110,18 +139,22 @@ class WrittenTarget : public Target {
 
 Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns) {
   const uint64_t group_bytes = loop.group * loop.frame_bytes;
-  if (loop.record_bytes > loop.frame_bytes || group_bytes == 0 || group_bytes > kFileBytes) {
+  const uint64_t file_bytes = loop.new_file_bytes != 0 ? loop.new_file_bytes : kFileBytes;
+  if (loop.record_bytes > loop.frame_bytes || group_bytes == 0 || group_bytes > file_bytes) {
     return Status(ErrorCode::kRecordTooLarge, "a group has to be smaller than the file");
   }
   std::unique_ptr<Target> target;
-  SEGWAL_TRY(loop.sync_by == SyncBy::kMapping ? MappedTarget::Open(loop.path, &target)
+  SEGWAL_TRY(loop.sync_by == SyncBy::kMapping ? MappedTarget::Open(loop, &target)
                                               : WrittenTarget::Open(loop.path, &target));
   const std::vector<std::byte> record(loop.record_bytes, std::byte{0x5a});
   Platform& platform = Platform::Default();
   uint64_t offset = 0;
   uint64_t end = UINT64_MAX;
   for (uint64_t began = platform.Monotonic(); began < end;) {
-    if (offset + group_bytes > kFileBytes) offset = 0;
+    if (offset + group_bytes > target->file_bytes()) {
+      SEGWAL_TRY(target->StartOver());
+      offset = 0;
+    }
     for (uint64_t i = 0; i < loop.group; ++i) SEGWAL_TRY(target->Store(offset + i * loop.frame_bytes, record));
     SEGWAL_TRY(target->Sync(offset, group_bytes));
     offset += group_bytes;

@@ -21,6 +21,10 @@ struct DurableLoop {
   uint64_t frame_bytes = 0;  // from record to record: what a frame of the log takes
   uint64_t group = 1;        // records for each sync
   double seconds = 1;
+  // 0: behind the end of the one file, of 256 MiB, the loop starts over, and writes to pages and blocks that are there.
+  // Otherwise every file has so many bytes, allocated ahead, and the next one is a new one; a few stay, as they do
+  // where a log deletes what nobody needs any more. `path` has their numbers appended. Only for kMapping.
+  uint64_t new_file_bytes = 0;
 };
 
 // Runs for so long, on this thread alone. `group_ns`: how long each group took, the first sync left out.

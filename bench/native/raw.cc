@@ -197,26 +197,27 @@ napi_value ThreadTime(napi_env env, napi_callback_info) {
 #endif
 }
 
-// durableLoop(path, syncBy, recordBytes, frameBytes, group, seconds), see durable_loop.h; syncBy is 'msync' or 'write'.
-// How long each group took: a Float64Array of ns.
+// durableLoop(path, syncBy, recordBytes, frameBytes, group, seconds, newFileBytes), see durable_loop.h; syncBy is
+// 'msync' or 'write'. How long each group took: a Float64Array of ns.
 napi_value RunLoop(napi_env env, napi_callback_info info) {
-  napi_value arguments[6];
-  size_t count = 6;
+  napi_value arguments[7];
+  size_t count = 7;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   char path[4096];
   char sync_by[16];
-  double numbers[4];
+  double numbers[5];
   bool good = napi_get_value_string_utf8(env, arguments[0], path, sizeof path, nullptr) == napi_ok &&
               napi_get_value_string_utf8(env, arguments[1], sync_by, sizeof sync_by, nullptr) == napi_ok;
-  for (int i = 0; i < 4; ++i) good = good && napi_get_value_double(env, arguments[i + 2], &numbers[i]) == napi_ok;
-  if (!good) return Throw(env, "two strings and four numbers were expected");
+  for (int i = 0; i < 5; ++i) good = good && napi_get_value_double(env, arguments[i + 2], &numbers[i]) == napi_ok;
+  if (!good) return Throw(env, "two strings and five numbers were expected");
   std::vector<double> group_ns;
   const Status status = RunDurableLoop({.path = path,
                                         .sync_by = std::string(sync_by) == "write" ? SyncBy::kWrite : SyncBy::kMapping,
                                         .record_bytes = static_cast<uint64_t>(numbers[0]),
                                         .frame_bytes = static_cast<uint64_t>(numbers[1]),
                                         .group = static_cast<uint64_t>(numbers[2]),
-                                        .seconds = numbers[3]},
+                                        .seconds = numbers[3],
+                                        .new_file_bytes = static_cast<uint64_t>(numbers[4])},
                                        &group_ns);
   if (!status.ok()) return Throw(env, status.message().c_str());
   void* data = nullptr;

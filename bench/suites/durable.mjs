@@ -95,7 +95,7 @@ export const trials = {
   },
 
   raw({ syncBy, depth, seconds }, directory) {
-    const groups = raw.durableLoop(join(directory, 'raw'), syncBy, bytes, frameBytes, depth, seconds);
+    const groups = raw.durableLoop(join(directory, 'raw'), syncBy, bytes, frameBytes, depth, seconds, 0);
     const ns = groups.reduce((sum, each) => sum + each, 0);
     const sorted = groups.toSorted();
     const at = (share) => quantile(sorted, share);

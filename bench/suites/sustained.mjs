@@ -54,7 +54,8 @@ export function cases({ longSeconds }) {
       name: 'sustained append, 100 B',
       contenders: {
         segwal: { trial: 'segwal', seconds: longSeconds },
-        'raw, msync': { trial: 'raw', seconds: longSeconds },
+        'raw, msync': { trial: 'raw', seconds: longSeconds, newFileBytes: 0 },
+        'raw, msync, new files': { trial: 'raw', seconds: longSeconds, newFileBytes: segmentSize },
         control: { trial: 'control', seconds: longSeconds },
       },
       measures: [
@@ -102,9 +103,13 @@ export const trials = {
     return { ...result, details: { rotations, writerStalls, writerStallMs, syncLatency, megabytes: appended / 1e6 } };
   },
 
-  /** What the disk takes, from one thread that does nothing else. */
-  raw({ seconds }, directory) {
-    const groups = raw.durableLoop(join(directory, 'raw'), 'msync', bytes, frameBytes, rawGroup, seconds);
+  /**
+   * What the disk takes, from one thread that does nothing else: over one file again and again, whose blocks and pages
+   * are there, or, as a log has to, into one new file after the other.
+   */
+  raw({ seconds, newFileBytes }, directory) {
+    const path = join(directory, 'raw');
+    const groups = raw.durableLoop(path, 'msync', bytes, frameBytes, rawGroup, seconds, newFileBytes);
     const points = [];
     let [since, passed, written] = [0, 0, 0];
     for (const ns of groups) {

@@ -1,17 +1,21 @@
 // Several worker threads that append to one log at once; against one that does all of it. In bursts: everybody begins at
-// once, appends his share, and then all rest until memory for the next burst is ready.
+// once, appends his share, and then all rest until memory for the next burst is ready. Beside it what the machine itself
+// gives to threads that have nothing in common: each copies as much, with the checksum, into a file of its own.
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 
 import { WalManager } from 'segwal';
 
-import { packedRecords, sampleBuffers } from '../environment.mjs';
+import { packedRecords, raw, sampleBuffers } from '../environment.mjs';
 import { summarize } from '../statistics.mjs';
 
 const burstBytes = 6 * 2 ** 20;
+const rawFileBytes = 32 * 2 ** 20;
 const threadCounts = { 'one thread': 1, 'two threads': 2, 'four threads': 4 };
+const rawThreadCounts = { 'raw, one thread': 1, 'raw, two threads': 2 };
 
 export const charts = [
   {
@@ -37,9 +41,10 @@ export function cases({ scale }) {
 function workersCase(name, load, two) {
   return {
     name: `workers, ${name}`,
-    contenders: Object.fromEntries(
-      Object.entries(threadCounts).map(([label, threads]) => [label, { trial: 'append', threads, ...load }]),
-    ),
+    contenders: {
+      ...contendersOf('append', threadCounts, load),
+      ...contendersOf('raw', rawThreadCounts, load),
+    },
     measures: [
       {
         unit: 'MB/s',
@@ -53,41 +58,55 @@ function workersCase(name, load, two) {
   };
 }
 
+function contendersOf(trial, counts, load) {
+  return Object.fromEntries(Object.entries(counts).map(([label, threads]) => [label, { trial, threads, ...load }]));
+}
+
 // What the threads share: the number of the burst that may begin, how many have come to the line, and how many are done.
 const places = { burst: 0, atLine: 1, done: 2 };
 
 export const trials = {
-  async append({ threads, bytes, batch, bursts }, directory) {
+  async append(load, directory) {
     const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
-    const shared = new Int32Array(new SharedArrayBuffer(12));
-    const times = new Float64Array(new SharedArrayBuffer(16 * threads));
-    const perThread = Math.max(1, Math.floor(burstBytes / bytes / batch / threads));
-    const workers = Array.from({ length: threads }, (_, index) => {
-      const data = { directory, index, threads, bytes, batch, bursts, perThread, shared, times };
-      return new Worker(fileURLToPath(import.meta.url), { workerData: data });
-    });
-    const ended = Promise.all(
-      workers.map((worker) => new Promise((resolve, reject) => worker.on('error', reject).on('exit', resolve))),
-    );
-    const rates = [];
-    for (let burst = 1; burst <= bursts + warmUps(bursts); burst++) {
-      await setTimeout(8);
-      Atomics.store(shared, places.burst, burst);
-      Atomics.notify(shared, places.burst);
-      await waitUntilDone(shared, threads * burst, ended);
-      const begin = Math.min(...times.filter((_, i) => i % 2 === 0));
-      const end = Math.max(...times.filter((_, i) => i % 2 === 1));
-      if (burst > warmUps(bursts)) rates.push((perThread * batch * bytes * threads * 1000) / (end - begin));
-    }
-    await ended;
+    const { written, ...result } = await inBursts('segwal', load, directory);
     const { records, rotations, writerStalls } = wal.stats();
-    const wanted = perThread * batch * threads * (bursts + warmUps(bursts));
-    if (wal.lastSequence !== wanted) throw new Error(`${wal.lastSequence} of ${wanted} records are there`);
+    if (wal.lastSequence !== written) throw new Error(`${wal.lastSequence} of ${written} records are there`);
     await wal.close();
-    const { median, min, max } = summarize(rates);
-    return { value: median, details: { records, rotations, writerStalls, slowestBurst: min, fastestBurst: max } };
+    return { ...result, details: { ...result.details, records, rotations, writerStalls } };
+  },
+
+  async raw(load, directory) {
+    const { value, details } = await inBursts('raw', load, directory);
+    return { value, details };
   },
 };
+
+async function inBursts(target, { threads, bytes, batch, bursts }, directory) {
+  const shared = new Int32Array(new SharedArrayBuffer(12));
+  const times = new Float64Array(new SharedArrayBuffer(16 * threads));
+  const perThread = Math.max(1, Math.floor(burstBytes / bytes / batch / threads));
+  const workers = Array.from({ length: threads }, (_, index) => {
+    const data = { target, directory, index, threads, bytes, batch, bursts, perThread, shared, times };
+    return new Worker(fileURLToPath(import.meta.url), { workerData: data });
+  });
+  const ended = Promise.all(
+    workers.map((worker) => new Promise((resolve, reject) => worker.on('error', reject).on('exit', resolve))),
+  );
+  const rates = [];
+  for (let burst = 1; burst <= bursts + warmUps(bursts); burst++) {
+    await setTimeout(8);
+    Atomics.store(shared, places.burst, burst);
+    Atomics.notify(shared, places.burst);
+    await waitUntilDone(shared, threads * burst, ended);
+    const begin = Math.min(...times.filter((_, i) => i % 2 === 0));
+    const end = Math.max(...times.filter((_, i) => i % 2 === 1));
+    if (burst > warmUps(bursts)) rates.push((perThread * batch * bytes * threads * 1000) / (end - begin));
+  }
+  await ended;
+  const { median, min, max } = summarize(rates);
+  const written = perThread * batch * threads * (bursts + warmUps(bursts));
+  return { value: median, details: { slowestBurst: min, fastestBurst: max }, written };
+}
 
 function warmUps(bursts) {
   return Math.ceil(bursts / 10);
@@ -101,12 +120,31 @@ async function waitUntilDone(shared, count, ended) {
   }
 }
 
-/** One of the threads. Begin and end of its burst, ns of the clock that all threads share, go into `times`. */
-async function work({ directory, index, threads, bytes, batch, bursts, perThread, shared, times }) {
-  const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
+/** How a thread appends: record or batch i, and what it does at the end. */
+async function opened({ target, directory, index, bytes, batch }) {
   const records = sampleBuffers(bytes);
   const packed = packedRecords(batch, bytes);
-  const append = batch === 1 ? (i) => wal.append(records[i & 1023]) : () => wal.appendBatch(packed);
+  if (target === 'raw') {
+    const file = raw.open(join(directory, `raw${index}`), rawFileBytes);
+    return {
+      append:
+        batch === 1
+          ? (i) => file.appendBuffer(records[i & 1023])
+          : () => file.appendPacked(packed.buffer, packed.offsets),
+      close: () => undefined,
+    };
+  }
+  const wal = await WalManager.open(directory, { maxDirtyBytes: Infinity });
+  return {
+    append: batch === 1 ? (i) => wal.append(records[i & 1023]) : () => wal.appendBatch(packed),
+    close: () => wal.close(),
+  };
+}
+
+/** One of the threads. Begin and end of its burst, ns of the clock that all threads share, go into `times`. */
+async function work(data) {
+  const { index, threads, bursts, perThread, shared, times } = data;
+  const { append, close } = await opened(data);
   for (let burst = 1; burst <= bursts + warmUps(bursts); burst++) {
     while (Atomics.load(shared, places.burst) < burst) Atomics.wait(shared, places.burst, burst - 1);
     Atomics.add(shared, places.atLine, 1);
@@ -119,7 +157,7 @@ async function work({ directory, index, threads, bytes, batch, bursts, perThread
     Atomics.add(shared, places.done, 1);
     Atomics.notify(shared, places.done);
   }
-  await wal.close();
+  await close();
 }
 
 if (!isMainThread && workerData?.shared !== undefined) await work(workerData);
