@@ -38,6 +38,23 @@ describe.each([false, true])('a live read (readOnly: %s)', (readOnly) => {
     expect(await reading).toEqual(numbers(30));
   });
 
+  // Whoever keeps a record keeps the memory that it is in.
+  test('gives a record that comes alone no more memory than it needs', async () => {
+    const wal = await logs.open();
+    const reader = await readerOf(wal);
+    const kept: Buffer[] = [];
+    const reading = (async () => {
+      for await (const { data } of reader.read({ live: true, limit: 20 })) kept.push(data);
+    })();
+    for (let i = 0; i < 20; i++) {
+      wal.append(`record ${i}`);
+      while (kept.length <= i) await turn();
+    }
+    await reading;
+    expect(kept.map((data) => data.toString())).toEqual(numbers(20, 0).map((i) => `record ${i}`));
+    for (const data of kept) expect(data.buffer.byteLength).toBeLessThanOrEqual(4 * data.length);
+  });
+
   test('begins in an empty log, and where it is told to, also ahead of the end', async () => {
     const wal = await logs.open();
     const reader = await readerOf(wal);
