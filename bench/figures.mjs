@@ -66,15 +66,15 @@ const sections = {
     ),
   workers: () =>
     table(
-      ['MB/s', 'one', 'two', 'four'],
+      ['MB/s', 'one', 'two', 'four', 'raw, one', 'raw, two, a file each'],
       find('workers', 'workers').map(({ name, contenders }) => [name, ...contenders.map(median)]),
     ),
   sustained: () =>
     table(
-      ['', 'segwal', 'raw', 'control'],
+      ['', 'segwal', 'raw, new files', 'raw, one file', 'control'],
       find('sustained', '').map(({ name, unit, by }) => [
         `${name.split(': ')[1]}, ${unit}`,
-        ...['segwal', 'raw, msync', 'control'].map((each) => median(by[each])),
+        ...['segwal', 'raw, msync, new files', 'raw, msync', 'control'].map((each) => median(by[each])),
       ]),
     ),
   life: () => {

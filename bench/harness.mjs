@@ -33,7 +33,7 @@ export class Harness {
     rmSync(join(this.directory, suite), { recursive: true, force: true });
   }
 
-  async #runCase(suite, { name, prepare, contenders, measures, ...rest }) {
+  async #runCase(suite, { name, prepare, contenders, measures, once, ...rest }) {
     const prepared = prepare && (await this.#prepareOnce(suite, prepare));
     const runnable = Object.entries(contenders).filter(([, { peer }]) => peer === undefined || this.#isThere(peer));
     const trials = Object.fromEntries(runnable.map(([contender]) => [contender, []]));
@@ -43,7 +43,8 @@ export class Harness {
       if (result === undefined) delete trials[contender];
       else trials[contender].push(result);
     };
-    for (let i = 0; i < this.repeats; i++) {
+    // Once is enough for what is counted, not timed.
+    for (let i = 0; i < (once ? 1 : this.repeats); i++) {
       if (this.inHaste) await Promise.all(runnable.map(run));
       else for (const each of runnable) await run(each);
     }

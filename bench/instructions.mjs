@@ -17,7 +17,7 @@ const more = 3;
 const bytes = 100;
 const leastShown = 5;
 
-const ways = {
+export const ways = {
   'append(Buffer)': logged((wal, records, i) => wal.append(records[i & 1023]), sampleBuffers),
   'append(string)': logged((wal, records, i) => wal.append(records[i & 1023]), sampleStrings),
   'append(Buffer, { key })': logged(
@@ -79,19 +79,24 @@ function count(way, records, directory) {
   return counts;
 }
 
-async function child(way, records, directory) {
-  await ways[way](records, directory);
+/** How many instructions of what one record takes: by object and, where they are ours, by function. */
+export function instructionsOf(way, directory) {
+  const [less, all] = [count(way, few, directory), count(way, few * more, directory)];
+  const each = (name) => (all[name] - (less[name] ?? 0)) / (few * (more - 1));
+  return Object.fromEntries(Object.keys(all).map((name) => [name, each(name)]));
 }
 
-function parent(chosen) {
+export function hasValgrind() {
+  return spawnSync('valgrind', ['--version']).status === 0;
+}
+
+function print(chosen) {
   const directory = workDirectory(join(import.meta.dirname, '.tmp'), 2 ** 30);
   try {
     for (const way of chosen) {
-      const [less, all] = [count(way, few, directory), count(way, few * more, directory)];
       console.log(way);
-      for (const name of Object.keys(all).sort((a, b) => all[b] - all[a])) {
-        const each = (all[name] - (less[name] ?? 0)) / (few * (more - 1));
-        if (each >= leastShown) console.log(`${each.toFixed(0).padStart(8)} ${name}`);
+      for (const [name, instructions] of Object.entries(instructionsOf(way, directory)).sort((a, b) => b[1] - a[1])) {
+        if (instructions >= leastShown) console.log(`${instructions.toFixed(0).padStart(8)} ${name}`);
       }
     }
   } finally {
@@ -99,6 +104,8 @@ function parent(chosen) {
   }
 }
 
-const [, , way, records, directory] = process.argv;
-if (directory !== undefined) await child(way, Number(records), directory);
-else parent(way === undefined ? Object.keys(ways) : [way]);
+if (process.argv[1] === here) {
+  const [, , way, records, directory] = process.argv;
+  if (directory !== undefined) await ways[way](Number(records), directory);
+  else print(way === undefined ? Object.keys(ways) : [way]);
+}

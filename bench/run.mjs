@@ -25,6 +25,7 @@ const suites = [
   'open',
   'life',
   'peers',
+  'instructions',
 ];
 const roomNeeded = 8 * 2 ** 30;
 const smoke = { scale: 1 / 100, seconds: 0.1, longSeconds: 0.3, repeats: 1 };

@@ -1,6 +1,7 @@
 // Appending for a while at the speed of the disk, in segments of 16 MiB that are deleted behind it, beside timers that
 // want to be on time. Whatever an append waits for shows in its latency, and whatever holds up the event loop in that of
 // the timers; the same program without a log tells what the machine does of itself.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -59,13 +60,23 @@ export function cases({ longSeconds }) {
         control: { trial: 'control', seconds: longSeconds },
       },
       measures: [
-        { of: 'through to the disk', key: 'rate', unit: 'MB/s', targets: [{ to: 'raw, msync', atLeast: 0.9 }] },
+        {
+          of: 'through to the disk',
+          key: 'rate',
+          unit: 'MB/s',
+          targets: [
+            { to: 'raw, msync', atLeast: 0.9 },
+            { to: 'raw, msync, new files', atLeast: 0.9 },
+          ],
+        },
         { of: 'append p99.9', key: 'p999', unit: 'µs', better: 'less', targets: [{ atMost: 10 }] },
         { of: 'append p99.99', key: 'p9999', unit: 'µs', better: 'less', targets: [{ atMost: 200 }] },
         { of: 'append max', key: 'max', unit: 'µs', better: 'less' },
         { of: 'event loop delay, p99.9', key: 'delay999', unit: 'ms', better: 'less' },
         { of: 'event loop delay, max', key: 'delayMax', unit: 'ms', better: 'less', targets: [{ atMost: 10 }] },
         { of: 'growth of the resident memory', key: 'growth', unit: 'MiB', better: 'less' },
+        { of: 'page faults for each MiB', key: 'faults', unit: 'faults', better: 'less' },
+        { of: 'bytes to the disk for each appended', key: 'amplification', unit: 'bytes', better: 'less' },
       ],
     },
   ];
@@ -142,6 +153,15 @@ export const trials = {
   },
 };
 
+/** What this process has sent to the disk, by Linux. It counts a page when it becomes dirty, or is zeroed by a call. */
+function bytesWritten() {
+  try {
+    return Number(/^write_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))[1]);
+  } catch {
+    return undefined; // another system
+  }
+}
+
 /** Burst after burst, a turn of the event loop for each, for so long. */
 async function appendFor(seconds, appendBurst, keepUp, durableBytes) {
   const latency = new Histogram();
@@ -153,6 +173,8 @@ async function appendFor(seconds, appendBurst, keepUp, durableBytes) {
   const points = [];
   const delay = monitorEventLoopDelay({ resolution: 1 });
   const residentBefore = process.memoryUsage.rss();
+  const faultsBefore = process.resourceUsage().minorPageFault;
+  const writtenBefore = bytesWritten();
   delay.enable();
   const begin = performance.now();
   const before = durableBytes();
@@ -167,7 +189,8 @@ async function appendFor(seconds, appendBurst, keepUp, durableBytes) {
     sample = next;
   }
   delay.disable();
-  const rate = (durableBytes() - before) / (performance.now() - begin) / 1000;
+  const durable = durableBytes() - before;
+  const rate = durable / (performance.now() - begin) / 1000;
   const growth = Math.max(0, process.memoryUsage.rss() - residentBefore) / 2 ** 20;
   const at = (share) => latency.quantile(share);
   const delayAt = (share) => Math.max(delay.percentile(share * 100), 1);
@@ -181,6 +204,8 @@ async function appendFor(seconds, appendBurst, keepUp, durableBytes) {
       delay999: delayAt(0.999) / 1e6,
       delayMax: delay.max / 1e6,
       growth,
+      faults: (process.resourceUsage().minorPageFault - faultsBefore) / (durable / 2 ** 20),
+      ...(writtenBefore !== undefined && { amplification: (bytesWritten() - writtenBefore) / durable }),
     },
     curves: {
       'throughput-time': points,
