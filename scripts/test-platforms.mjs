@@ -5,6 +5,7 @@
 //   arm64   the C++ tests and the smoke test under qemu (Debian: qemu-user-static g++-aarch64-linux-gnu libgtest-dev)
 //   musl    the C++ tests, linked with musl and libc++ and nothing else; the smoke test on a Bun that was built for musl
 //           (Debian: musl libgtest-dev)
+//   arm64-musl  the same for arm64 under qemu (Debian: qemu-user-static g++-aarch64-linux-gnu libgtest-dev)
 //
 // Windows has a script of its own, test-windows.mjs. Ends with a table.
 import assert from 'node:assert/strict';
@@ -15,7 +16,7 @@ import { join, resolve } from 'node:path';
 
 import { root } from './repository.mjs';
 import { countTests, makeStage } from './stage.mjs';
-import { directory as tools, need, runtime, zig } from './tools.mjs';
+import { directory as tools, muslArm64, need, runtime, zig } from './tools.mjs';
 
 const base = resolve('build-tests', 'platforms');
 const stage = join(base, 'stage');
@@ -48,21 +49,23 @@ function smoke(what, command, env = {}) {
 }
 
 /**
- * Where Bun for musl finds the libstdc++ that it wants (the addon wants none): that of Debian, and beside it what only glibc
- * has, as a library with the name of glibc's loader. Good enough to start a program. This is no Alpine.
+ * What lets Bun for musl find the libstdc++ that it wants (the addon wants none): that of Debian, and beside it what only
+ * glibc has, as a library with the name of glibc's loader. Good enough to start a program. This is no Alpine.
  */
-function muslLibraries() {
-  const directory = join(tools, 'musl-libraries');
+function muslLibraries({ target, gcc, loader }) {
+  const directory = join(tools, `${target}-libraries`);
   mkdirSync(directory, { recursive: true });
   for (const name of ['libstdc++.so.6', 'libgcc_s.so.1']) {
-    copyFileSync(execFileSync('gcc', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(), join(directory, name));
+    copyFileSync(execFileSync(gcc, [`-print-file-name=${name}`], { encoding: 'utf8' }).trim(), join(directory, name));
   }
   const code = `#define _GNU_SOURCE
     #include <locale.h>
+    #include <sys/auxv.h>
     #include <sys/random.h>
     #include <time.h>
     unsigned arc4random(void) { unsigned value; getrandom(&value, sizeof value, 0); return value; }
     int _dl_find_object(void* address, void* result) { return -1; }
+    unsigned long __getauxval(unsigned long type) { return getauxval(type); }
     size_t __strftime_l(char* out, size_t size, const char* format, const struct tm* time, locale_t locale) {
       return strftime_l(out, size, format, time, locale);
     }
@@ -70,12 +73,12 @@ function muslLibraries() {
     int __cxa_thread_atexit_impl(void (*destroy)(void*), void* object, void* library) { return 0; }
     unsigned __cpu_model[4];
     int __cpu_indicator_init(void) { return 0; }`;
-  const output = join(directory, 'ld-linux-x86-64.so.2');
-  execFileSync(zig(), ['cc', '-target', 'x86_64-linux-musl', '-shared', '-fPIC', '-O1', '-o', output, '-xc', '-'], {
+  const output = join(directory, loader);
+  execFileSync(zig(), ['cc', '-target', target, '-shared', '-fPIC', '-O1', '-o', output, '-xc', '-'], {
     input: code,
     stdio: ['pipe', 'inherit', 'inherit'],
   });
-  return directory;
+  return { LD_LIBRARY_PATH: directory, LD_PRELOAD: output };
 }
 
 /** Builds the C++ tests by one of cmake/*.cmake; where they are. */
@@ -109,6 +112,13 @@ function underQemu([qemu, ...options], program) {
   return script;
 }
 
+/** qemu answers MADV_POPULATE_WRITE with success and does nothing, which is what these two tests are about. */
+function leftOutUnderQemu(part) {
+  const lax = ['PopulatedPagesTakeNoFault', 'PopulatingATruncatedFileIsAnErrorAndNoSignal'];
+  console.log(`${part}: left out because of qemu: ${lax.join(', ')}`);
+  return `--gtest_filter=-${lax.map((name) => `PosixPlatformTest.${name}`).join(':')}`;
+}
+
 const parts = {
   node() {
     const programs = { 'node 20': process.execPath };
@@ -129,10 +139,7 @@ const parts = {
     need('aarch64-linux-gnu-g++', 'g++-aarch64-linux-gnu');
     smoke('arm64: node 20 under qemu', [...qemu, runtime('node 20 arm64')]);
     const build = crossBuildTests('linux-arm64');
-    // qemu answers MADV_POPULATE_WRITE with success and does nothing, which is what these two are about.
-    const lax = ['PopulatedPagesTakeNoFault', 'PopulatingATruncatedFileIsAnErrorAndNoSignal'];
-    const filter = `--gtest_filter=-${lax.map((name) => `PosixPlatformTest.${name}`).join(':')}`;
-    console.log(`arm64: left out because of qemu: ${lax.join(', ')}`);
+    const filter = leftOutUnderQemu('arm64');
     for (const [what, name, args] of [
       ['C++', 'segwal_tests', [filter]],
       ['interleavings', 'segwal_interleavings', []],
@@ -142,9 +149,22 @@ const parts = {
   },
   musl() {
     need('/lib/ld-musl-x86_64.so.1', 'musl');
-    smoke('musl: bun', [runtime('bun musl')], { LD_LIBRARY_PATH: muslLibraries() });
+    const libraries = muslLibraries({ target: 'x86_64-linux-musl', gcc: 'gcc', loader: 'ld-linux-x86-64.so.2' });
+    smoke('musl: bun', [runtime('bun musl')], libraries);
     const build = crossBuildTests('linux-x64-musl', { SEGWAL_ZIG: zig() });
     run('musl: C++, static', join(build, 'segwal_tests'), ['--gtest_brief=1']);
+  },
+  'arm64-musl'() {
+    const qemu = need('qemu-aarch64-static', 'qemu-user-static');
+    const gcc = need('aarch64-linux-gnu-gcc', 'g++-aarch64-linux-gnu');
+    const libraries = muslLibraries({ target: 'aarch64-linux-musl', gcc, loader: 'ld-linux-aarch64.so.1' });
+    smoke('arm64-musl: bun under qemu', [qemu, '-L', muslArm64(), runtime('bun musl arm64')], libraries);
+    const build = crossBuildTests('linux-arm64-musl', { SEGWAL_ZIG: zig() });
+    const filter = leftOutUnderQemu('arm64-musl');
+    run('arm64-musl: C++, static, under qemu', underQemu([qemu], join(build, 'segwal_tests')), [
+      '--gtest_brief=1',
+      filter,
+    ]);
   },
 };
 
@@ -156,6 +176,7 @@ const binaries = {
   others: 'linux-x64-glibc',
   arm64: 'linux-arm64-glibc',
   musl: 'linux-x64-musl',
+  'arm64-musl': 'linux-arm64-musl',
 };
 makeStage(
   stage,

