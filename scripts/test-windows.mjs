@@ -161,6 +161,7 @@ const wholly = {
   'failed-sync.test.ts': 'makes system calls fail with strace',
   'failing-calls.test.ts': 'makes system calls fail with strace',
   'recorded-crash.test.ts': 'preloads a library that records the process',
+  'sync-calls.test.ts': 'looks at system calls with strace',
 };
 
 // What is tried less often than elsewhere.
