@@ -211,6 +211,9 @@ test('replayed into a map, the log gives the same before and after', async () =>
   );
 }, 60_000);
 
+// On Windows a segment that somebody has mapped is not replaced before he has let go of it. It takes a second to see that.
+const replacesMapped = process.platform !== 'win32';
+
 test('readers, here and in a log opened for reading, go on while segments are replaced', async () => {
   const wal = await open();
   const reader = await logs.open({ readOnly: true });
@@ -219,7 +222,7 @@ test('readers, here and in a log opened for reading, go on while segments are re
   const following = (async () => {
     for await (const { sequence } of reader.read({ live: true, signal: live.signal })) followed.push(sequence);
   })();
-  for (let round = 0; round < 15; round++) {
+  for (let round = 0; round < (replacesMapped ? 15 : 4); round++) {
     for (let i = 0; i < 300; i++) wal.append(`${round} ${i}`.padEnd(100), { key: `k${i % 50}` });
     await wal.rotate();
     const [result, seen, elsewhere] = await Promise.all([
@@ -234,7 +237,7 @@ test('readers, here and in a log opened for reading, go on while segments are re
       })(),
       reader.verify(),
     ]);
-    expect(result.skipped).toEqual([]);
+    if (replacesMapped) expect(result.skipped).toEqual([]);
     expect(seen).toBe(wal.lastSequence);
     expect(elsewhere).toMatchObject({ ok: true, findings: [] });
     expect((await reader.verify()).ok).toBe(true);
@@ -243,8 +246,12 @@ test('readers, here and in a log opened for reading, go on while segments are re
   live.abort();
   await expectWalError('WAL_ABORTED', () => following);
   expect(followed).toEqual([...followed].sort((a, b) => a - b));
-  expect(sequences(wal.read())).toHaveLength(50);
   expect(await stateOf(reader)).toEqual(await stateOf(wal));
+  if (!replacesMapped) {
+    await reader.close();
+    expect((await wal.compact()).skipped).toEqual([]);
+  }
+  expect(sequences(wal.read())).toHaveLength(50);
 });
 
 test('close cuts it short, and leaves a whole log', async () => {

@@ -619,6 +619,7 @@ napi_value LogHandle::Compact(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   const uint64_t before = ToU64(Napi::Value(env, arguments[0]));
+  if (self.appender_) self.appender_->LetGoOfSealed();
   auto result = std::make_shared<CompactResult>();
   return self.Promise(
       env,

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -267,6 +268,12 @@ uint64_t Appender::AppendPacked(const PackedRecords& records) {
   return AppendBatchFrame(PayloadSize(records), static_cast<uint32_t>(count), [&records, count](BatchWriter& writer) {
     for (size_t i = 0; i < count; ++i) writer.Write(PackedData(records, i), records.key, records.kind);
   });
+}
+
+void Appender::LetGoOfSealed() {
+  std::shared_ptr<Segment> sealed;  // destroyed outside the lock
+  const std::lock_guard lock(state_.mutex);
+  sealed = std::exchange(segment_, state_.current);
 }
 
 bool Appender::ClaimSlowly(uint64_t frame_size, uint32_t count, Claim* claim) {

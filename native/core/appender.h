@@ -48,6 +48,10 @@ class Appender {
 
   const Status& failure() const { return failure_; }
 
+  // Lets go of a segment that was rotated away since the last append: on Windows nothing that is mapped can be
+  // replaced.
+  void LetGoOfSealed();
+
  private:
   // Claims `padded` bytes and `count` sequence numbers in segment_; false when failure_ says why not.
   bool ClaimPlace(uint64_t frame_size, uint32_t count, Claim* claim);

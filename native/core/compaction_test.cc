@@ -28,6 +28,13 @@ struct Put {
   }
 };
 
+// On Windows a segment that an appender holds cannot be replaced. The binding lets go of it before it compacts.
+Status RotateAndLetGo(TestLog& log) {
+  SEGWAL_TRY(log->Rotate());
+  log.appender().LetGoOfSealed();
+  return Status::Ok();
+}
+
 class CompactionTest : public testing::Test {
  protected:
   void SetUp() override { log_.Open(); }
@@ -42,7 +49,7 @@ class CompactionTest : public testing::Test {
     return log_.appender().AppendBatch(records);
   }
   uint64_t Squeezed(uint32_t count) { return log_.appender().AppendCompressed(3, count, 4096, BytesOf("squeezed")); }
-  void Rotate() { ASSERT_OK(log_->Rotate()); }
+  void Rotate() { ASSERT_OK(RotateAndLetGo(log_)); }
 
   CompactResult Compact(const CompactOptions& options = {}) {
     CompactResult result;
@@ -416,14 +423,16 @@ TEST_F(CompactionTest, ALostPageIsNotTakenForZeros) {
   for (int i = 0; i < 20; ++i) log_.Append(std::string(2000, 'x'));
   Rotate();
   // While it is copied, another process cuts the file short.
-  log_.platform().Watch([this](const Call& call) {
+  std::error_code refused;
+  log_.platform().Watch([this, &refused](const Call& call) {
     if (call.operation == Operation::kOpen && call.path == log_.layout().CompactionPath()) {
-      std::filesystem::resize_file(log_.SegmentPath(1), 2 * kPageSize);
+      std::filesystem::resize_file(log_.SegmentPath(1), 2 * kPageSize, refused);
     }
   });
   CompactResult result;
   const Status status = log_->Compact({}, &result);
   log_.platform().Watch(nullptr);
+  if (refused) GTEST_SKIP() << "a mapped file cannot be cut short here: " << refused.message();
   EXPECT_CODE(status, kIo);
   EXPECT_EQ(result.segments_rewritten, 0u);
   EXPECT_FALSE(std::filesystem::exists(log_.layout().CompactionPath()));
@@ -499,11 +508,22 @@ TEST_F(CompactionTest, OtherProcessesFollow) {
   Write("b", "b");
   Rotate();
   open(&sealed);
-  EXPECT_EQ(Compact().records_removed, 100u);
+  CompactResult result = Compact();
+  if (!result.skipped.empty()) {
+    // On Windows what somebody has mapped stays as it is until he lets go.
+    EXPECT_EQ(result.records_removed, 0u);
+    for (auto* const log : {&growing, &reading}) {
+      EXPECT_EQ(Seen(**log).size(), 102u);
+      log->reset();
+    }
+    result = Compact();
+  }
+  EXPECT_EQ(result.records_removed, 100u);
   log_.Append("active");
   log_.Sync();
   open(&late);
   for (const auto& log : {growing, reading, sealed, late}) {
+    if (!log) continue;
     EXPECT_EQ(log->last_sequence(), 103u);
     ExpectWhole(*log);
     EXPECT_EQ(log->Segments().size(), 3u);
@@ -620,7 +640,7 @@ TEST_F(CompactionTest, TheFrontIsTakenAwayMeanwhile) {
     for (int i = 1; i <= 6; ++i) {
       log.Append(Put{"a", "a" + std::to_string(i)}.view());
       if (i % 2 == 0) {
-        ASSERT_OK(log->Rotate());
+        ASSERT_OK(RotateAndLetGo(log));
       }
     }
     int asked = 0;
@@ -651,7 +671,7 @@ TEST_F(CompactionTest, TheEndIsTakenAwayAtAnyMoment) {
       log.Append(Put{"a", "a" + std::to_string(i)}.view());
       log.Append(RecordOf("end " + std::to_string(i)));
       if (i % 2 == 0) {
-        ASSERT_OK(log->Rotate());
+        ASSERT_OK(RotateAndLetGo(log));
       }
     }
     int asked = 0;
@@ -660,7 +680,7 @@ TEST_F(CompactionTest, TheEndIsTakenAwayAtAnyMoment) {
         EXPECT_OK(log->TruncateAfter(6));
         EXPECT_EQ(log.Append("again"), 7u);
         EXPECT_EQ(log.Append(Put{"a", "the last a"}.view()), 8u);
-        EXPECT_OK(log->Rotate());
+        EXPECT_OK(RotateAndLetGo(log));
       }
       return false;
     };
@@ -1000,7 +1020,7 @@ class CompactionModelTest : public testing::Test {
     std::vector<uint64_t> checkpoints;
     for (int step = 0; step < 60; ++step) {
       switch (Below(8)) {
-        case 0: ASSERT_OK(log->Rotate()); break;
+        case 0: ASSERT_OK(RotateAndLetGo(log)); break;
         case 1: {
           if (log->last_sequence() == 0 || Below(4) != 0) break;
           Checkpoint made;
@@ -1023,7 +1043,7 @@ class CompactionModelTest : public testing::Test {
       }
       if (HasFailure()) return;
     }
-    ASSERT_OK(log->Rotate());
+    ASSERT_OK(RotateAndLetGo(log));
     CheckCompaction(log, UINT64_MAX, first_delete_to_keep);
   }
 
