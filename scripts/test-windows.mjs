@@ -1,7 +1,7 @@
 // `npm run test:windows [-- file …]`: the C++ tests, cross-compiled, and the tests in JavaScript, by a Windows node.exe
 // with the binary that would be shipped, all under wine. Debian: apt-get install g++-mingw-w64-x86-64-posix wine wine64
 // libgtest-dev strace. Ends with a table of what passed, a line for each file. `npm run check:windows` only compiles the
-// library. --js leaves the C++ tests out, --prebuild builds the binary anew.
+// library. --js leaves the C++ tests out, --native those in JavaScript; --prebuild builds the binary anew.
 //
 // Files of the tests are in memory (/dev/shm) where that is possible: what is tested here is the code of this platform,
 // not the disk, and some tests open a log ten thousand times.
@@ -198,11 +198,13 @@ if (buildOnly) {
 }
 const files = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 const javaScriptOnly = process.argv.includes('--js') || files.length > 0;
+const nativeOnly = process.argv.includes('--native');
+assert(!(nativeOnly && javaScriptOnly), 'there is nothing left to run');
 prepareWine();
 const temporary = prepareTemporaryFiles();
 try {
   const rows = javaScriptOnly ? [] : [testNative(), testFlush()];
-  for (const row of testJavaScript(files)) rows.push(row);
+  if (!nativeOnly) for (const row of testJavaScript(files)) rows.push(row);
   console.table(rows);
   console.log(execFileSync('wine', ['--version'], { encoding: 'utf8', env: wineEnvironment }).trim());
   const isGood = ({ what, passed, failed, skipped, status }) =>
