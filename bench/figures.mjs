@@ -100,11 +100,26 @@ const sections = {
       find('peers', 'append'),
       find('peers', 'append').map(({ name }) => `M/s, ${name.slice(19)}`),
     ),
+  targets,
 };
+
+/** What the harness is told to expect, and how the medians stand to it. */
+function targets() {
+  const rows = results.flatMap(({ name, unit, targets: own }) =>
+    own.map(({ of, to, value, atLeast, atMost, met }) => [
+      of === 'segwal' ? name : `${name}: ${of}`,
+      `${atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`} ${to === undefined ? unit : `× ${to}`}`,
+      short(value),
+      met ? 'yes' : '**no**',
+    ]),
+  );
+  return table(['', 'wanted', 'measured', 'met'], rows);
+}
 
 /** A run of some of the suites writes what it can. */
 const madeOf = {
   machine: ['append', 'batch', 'durable', 'workers', 'sustained', 'peers'],
+  targets: ['append', 'batch', 'durable', 'workers', 'sustained', 'tail', 'read', 'recovery', 'open', 'peers'],
   bursts: ['append', 'batch'],
   'durable-one': ['durable'],
   'durable-many': ['durable'],
