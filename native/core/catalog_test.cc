@@ -208,8 +208,9 @@ TEST_F(CatalogTest, AnotherFileUnderTheNameIsTakenUpWhenItIsTheSameSegmentCompac
     alignas(8) std::array<std::byte, 2 * kPageSize> bytes{};
     StoreIdentity(bytes.data(), found);
     StoreSeal(bytes.data(), found, found_seal);
-    WriteFile(directory_.SegmentPath(1), {bytes.begin(), bytes.end()});
+    WriteFile(directory_.CompactionPath(), {bytes.begin(), bytes.end()});
     catalog_.LetGoOf(1);
+    EXPECT_OK(platform_.Rename(directory_.CompactionPath(), directory_.SegmentPath(1)));
     std::shared_ptr<const SegmentView> view;
     EXPECT_OK(catalog_.View(1, &view));
     return view->identity.salt;

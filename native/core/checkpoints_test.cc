@@ -7,6 +7,7 @@
 #include "testing/assertions.h"
 #include "testing/files.h"
 #include "testing/test_log.h"
+#include "testing/waiting.h"
 
 namespace segwal {
 namespace {
@@ -228,6 +229,8 @@ TEST(CheckpointTest, NoFailureLeavesAHalfOne) {
     AppendMany(log, 2);
     ASSERT_OK(MakeCheckpoint(log, 1));
     log.Sync();
+    // Who makes it would otherwise make the call that fails.
+    ASSERT_TRUE(ComesTrue([&log] { return log->Stats().disk_bytes == 2 * TestLog::kSegmentSize; })) << "with a spare";
     log.platform().FailOnce(operation, Status(ErrorCode::kDiskFull, "injected", 28));
     EXPECT_CODE(MakeCheckpoint(log, 2), kDiskFull);
     EXPECT_EQ(CheckpointsOf(log.log()), std::vector<uint64_t>{1});
