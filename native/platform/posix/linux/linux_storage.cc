@@ -67,8 +67,8 @@ int SyncPages(int, std::byte* pages, size_t length) {
   return ErrnoOf([&] { return ::msync(pages, length, MS_SYNC); });
 }
 
-// In pieces: the kernel holds the lock of the address space meanwhile, for reading. An unmapping wants it for itself, and
-// behind that whoever comes next has to wait, be it the thread that syncs.
+// In pieces: the kernel holds the lock of the address space meanwhile, for reading. An unmapping wants it for itself,
+// and behind that whoever comes next has to wait, be it the thread that syncs.
 int PopulatePages(std::byte* pages, size_t length) {
   constexpr size_t kPiece = size_t{256} << 10;
   int error = 0;
