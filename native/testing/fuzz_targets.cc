@@ -267,7 +267,7 @@ void FuzzPayload(ByteView input) {
 }
 
 void FuzzHeaders(ByteView input) {
-  static auto& place = *new Place;
+  static Place place;  // for the life of the process, and no longer
   Input in(input);
   const bool mend = in.Take<uint8_t>() % 2 == 0;
   alignas(8) std::array<std::byte, kSegmentHeaderSize> page{};
@@ -297,7 +297,7 @@ void FuzzHeaders(ByteView input) {
 }
 
 void FuzzRecovery(ByteView input) {
-  static auto& place = *new Place;
+  static Place place;  // for the life of the process, and no longer
   Input in(input);
   const bool same_boot = in.Take<uint8_t>() % 2 == 0;
   Files files = GoldenFiles();
