@@ -11,9 +11,6 @@ namespace {
 constexpr uint64_t kShortSync = uint64_t{16} << 10;
 constexpr uint64_t kZerosAhead = uint64_t{64} << 10;
 
-// So much that is not durable is worth a sync of its own, however soon after the last one.
-constexpr uint64_t kWorthASync = uint64_t{1} << 20;
-
 }  // namespace
 
 Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Position& end, const SyncPolicy& policy)
@@ -45,16 +42,17 @@ Status Syncer::Request(uint64_t sequence) {
 
 Status Syncer::Expect(uint64_t sequence) {
   std::unique_lock lock(state_.mutex);
-  const uint64_t bytes = state_.DirtyBytes();
   const uint64_t records = state_.AppendedSequenceLocked() - state_.durable.load(std::memory_order_relaxed);
-  const bool enough = (policy_.max_bytes != 0 && bytes >= policy_.max_bytes) ||
-                      (policy_.max_records != 0 && records >= policy_.max_records) || policy_.delay_us == 0;
+  const bool enough =
+      EnoughBytes() || (policy_.max_records != 0 && records >= policy_.max_records) || policy_.delay_us == 0;
   if (enough) state_.RequestDurable(sequence);
   Status fatal = state_.fatal;
   lock.unlock();
   if (enough) state_.syncer_wake.notify_one();
   return fatal;
 }
+
+bool Syncer::EnoughBytes() const { return policy_.max_bytes != 0 && state_.DirtyBytes() >= policy_.max_bytes; }
 
 Status Syncer::Wait(uint64_t sequence) {
   uint64_t truncations = 0;
@@ -88,7 +86,7 @@ void Syncer::Run() {
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
     const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
-    if (state_.requested <= durable && !rotated() && (policy_.delay_us == 0 || state_.DirtyBytes() < kWorthASync)) {
+    if (state_.requested <= durable && !rotated() && !EnoughBytes()) {
       const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
       const uint64_t delay = policy_.delay_us * 1000;
       if (elapsed < delay) {

@@ -70,6 +70,8 @@ class Syncer {
 
  private:
   void Run();
+  // Requires state_.mutex. So much is not durable that the policy wants a sync, however soon after the last one.
+  bool EnoughBytes() const;
   // Requires state_.mutex. True when nothing is left to make durable and the next append will wake the thread.
   bool FallAsleep();
   Status StepAlone();

@@ -90,26 +90,31 @@ TEST_F(SyncerTest, WhatIsAppendedWhileItStaysAwakeIsSyncedInTime) {
   }
 }
 
-// The disk need not rest while so much waits for it; less is left to the delay, or to who asks.
-TEST_F(SyncerTest, MuchThatCameDuringASyncIsSyncedNextUnasked) {
+// The disk need not rest while as much as the policy says waits for it. Less is left to the delay, or to who asks.
+TEST_F(SyncerTest, EnoughBytesThatCameDuringASyncAreSyncedNextUnasked) {
   constexpr uint64_t kOneMinute = uint64_t{60} * 1000 * 1000;
-  OpenWithListener({.segment_size = uint64_t{4} << 20, .sync = SyncPolicy{.delay_us = kOneMinute}});
-  const std::string kilobyte(1024, 'k');
-  for (const int count : {500, 1100}) {
-    log_.platform().Hold(Operation::kSyncMapping);
-    const uint64_t asked = log_.Append("asked for");
-    EXPECT_OK(log_->RequestDurable(asked));
-    log_.platform().WaitUntilHeld();
-    uint64_t last = 0;
-    for (int i = 0; i < count; ++i) last = log_.Append(kilobyte);
-    log_.platform().Release();
-    EXPECT_TRUE(listener_.WaitFor(asked));
-    if (count == 500) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      EXPECT_EQ(log_->durable_sequence(), asked);
-    } else {
-      EXPECT_TRUE(listener_.WaitFor(last));
+  constexpr int kHalf = 500;
+  constexpr int kMore = 1100;
+  for (const uint64_t max_bytes : {uint64_t{0}, uint64_t{1} << 20}) {
+    OpenWithListener(
+        {.segment_size = uint64_t{4} << 20, .sync = SyncPolicy{.delay_us = kOneMinute, .max_bytes = max_bytes}});
+    for (const int kilobytes : {kHalf, kMore}) {
+      log_.platform().Hold(Operation::kSyncMapping);
+      const uint64_t asked = log_.Append("asked for");
+      EXPECT_OK(log_->RequestDurable(asked));
+      log_.platform().WaitUntilHeld();
+      uint64_t last = 0;
+      for (int i = 0; i < kilobytes; ++i) last = log_.Append(std::string(1024, 'k'));
+      log_.platform().Release();
+      EXPECT_TRUE(listener_.WaitFor(asked));
+      if (max_bytes != 0 && kilobytes == kMore) {
+        EXPECT_TRUE(listener_.WaitFor(last));
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        EXPECT_EQ(log_->durable_sequence(), asked);
+      }
     }
+    log_.Close();
   }
 }
 
