@@ -600,9 +600,7 @@ export class RecordFinder<T> {
 
   /** The one record in `data` as a chunk that nobody else will write to. */
   private own(data: Buffer): Chunk {
-    const { uint32 } = this.descriptors;
-    const [start, length] = [uint32[4] as number, uint32[5] as number];
-    const owned = data === this.scratch ? Buffer.from(data.subarray(0, start + length)) : data;
+    const owned = data === this.scratch ? Buffer.from(data.subarray(0, this.descriptors.bytesOf(1))) : data;
     return { data: owned, descriptors: this.descriptors, count: 1 };
   }
 }

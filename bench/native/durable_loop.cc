@@ -27,13 +27,14 @@ constexpr uint64_t kKept = 4;
 // part of the loop.
 constexpr uint64_t kReadyBytes = uint64_t{1} << 20;
 
+uint64_t FileBytes(const DurableLoop& loop) { return loop.new_file_bytes != 0 ? loop.new_file_bytes : kFileBytes; }
+
 class Target {
  public:
   virtual ~Target() = default;
   virtual Status Store(uint64_t offset, ByteView record) = 0;
   virtual Status Sync(uint64_t offset, uint64_t length) = 0;
-  // What fits before StartOver, after which the offsets begin at 0 again.
-  virtual uint64_t file_bytes() const { return kFileBytes; }
+  // When FileBytes are full. The offsets begin at 0 again.
   virtual Status StartOver() { return Status::Ok(); }
 };
 
@@ -43,13 +44,12 @@ class MappedTarget : public Target {
     auto opened = std::make_unique<MappedTarget>();
     opened->path_ = loop.path;
     opened->new_files_ = loop.new_file_bytes != 0;
-    opened->file_bytes_ = opened->new_files_ ? loop.new_file_bytes : kFileBytes;
+    opened->file_bytes_ = FileBytes(loop);
     SEGWAL_TRY(opened->NewFile());
     *target = std::move(opened);
     return Status::Ok();
   }
 
-  uint64_t file_bytes() const override { return file_bytes_; }
   Status StartOver() override { return new_files_ ? NewFile() : Status::Ok(); }
 
   Status Store(uint64_t offset, ByteView record) override {
@@ -139,7 +139,7 @@ class WrittenTarget : public Target {
 
 Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns) {
   const uint64_t group_bytes = loop.group * loop.frame_bytes;
-  const uint64_t file_bytes = loop.new_file_bytes != 0 ? loop.new_file_bytes : kFileBytes;
+  const uint64_t file_bytes = FileBytes(loop);
   if (loop.record_bytes > loop.frame_bytes || group_bytes == 0 || group_bytes > file_bytes) {
     return Status(ErrorCode::kRecordTooLarge, "a group has to be smaller than the file");
   }
@@ -151,7 +151,7 @@ Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns) {
   uint64_t offset = 0;
   uint64_t end = UINT64_MAX;
   for (uint64_t began = platform.Monotonic(); began < end;) {
-    if (offset + group_bytes > target->file_bytes()) {
+    if (offset + group_bytes > file_bytes) {
       SEGWAL_TRY(target->StartOver());
       offset = 0;
     }

@@ -320,8 +320,7 @@ Status Appender::Attend(uint64_t padded, uint64_t* limit) {
 // A frame that is alone in waiting for the disk is taken however large it is, or it could never be appended.
 Status Appender::CheckDirty(uint64_t end, uint64_t padded) {
   if (end <= state_.DirtyLimit(*segment_)) return Status::Ok();
-  const uint64_t dirty =
-      static_cast<uint64_t>(segment_->byte_base + static_cast<int64_t>(end - padded)) - state_.durable_bytes;
+  const uint64_t dirty = state_.DirtyBytes(*segment_, end - padded);
   if (dirty == 0) return Status::Ok();
   state_.RequestDurable(WriterState::kUnknownSequence);
   state_.syncer_wake.notify_one();

@@ -52,7 +52,11 @@ Status Syncer::Expect(uint64_t sequence) {
   return fatal;
 }
 
-bool Syncer::EnoughBytes() const { return policy_.max_bytes != 0 && state_.DirtyBytes() >= policy_.max_bytes; }
+bool Syncer::EnoughBytes() const {
+  const Segment& current = *state_.current;
+  const uint64_t used = PointerOffset(current.pointer().load(std::memory_order_relaxed));
+  return policy_.max_bytes != 0 && state_.DirtyBytes(current, used) >= policy_.max_bytes;
+}
 
 Status Syncer::Wait(uint64_t sequence) {
   uint64_t truncations = 0;

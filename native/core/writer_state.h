@@ -94,10 +94,9 @@ struct WriterState {
     return limit < 0 ? 0 : static_cast<uint64_t>(limit);
   }
 
-  // Requires mutex. What is appended and not durable, headers of frames included.
-  uint64_t DirtyBytes() const {
-    const uint64_t offset = PointerOffset(current->pointer().load(std::memory_order_relaxed));
-    return static_cast<uint64_t>(current->byte_base + static_cast<int64_t>(offset)) - durable_bytes;
+  // Requires mutex. What is appended before `offset` in `segment` and not durable, headers of frames included.
+  uint64_t DirtyBytes(const Segment& segment, uint64_t offset) const {
+    return static_cast<uint64_t>(segment.byte_base + static_cast<int64_t>(offset)) - durable_bytes;
   }
 
   // Requires mutex. Makes `segment.limit` say what the guarded fields say.
