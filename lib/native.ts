@@ -24,6 +24,7 @@ export interface NativeOpenOptions {
   sync: NativeSyncPolicy | null; // null: the default, or that of the log when it is open already
   maxDirtyBytes: number | null; // the same; Infinity: no bound
   retention: NativeRetention | null;
+  recycleSegments: number | null;
 }
 
 export interface NativeRetention {
@@ -104,6 +105,7 @@ export interface NativeStats {
   syncMaxMs: number;
   lastSyncTimestamp: number;
   rotations: number;
+  segmentsRecycled: number;
   writerStalls: number;
   writerStallMs: number;
   recoveryMs: number;

@@ -284,6 +284,7 @@ export class NullWal<T = Buffer> implements Wal<T> {
       syncLatency: { p50: 0, p99: 0, max: 0 },
       lastSyncTimestamp: 0,
       rotations: 0,
+      segmentsRecycled: 0,
       writerStalls: 0,
       writerStallMs: 0,
       writeWaits: 0,

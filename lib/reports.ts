@@ -82,7 +82,7 @@ export interface WalStats {
   /** Bytes of frames appended since the log was opened. */
   readonly bytes: number;
   readonly segments: number;
-  /** Bytes that the log takes on the disk, segments made ahead of time included. */
+  /** Bytes that the log takes on the disk; segments made ahead of time, and files that are kept for later ones, included. */
   readonly diskBytes: number;
   readonly firstSequence: number;
   readonly lastSequence: number;
@@ -95,6 +95,8 @@ export interface WalStats {
   /** When the last sync ended: ms since the epoch; 0 when there was none yet. */
   readonly lastSyncTimestamp: number;
   readonly rotations: number;
+  /** How many segments were made of the file of a removed one. */
+  readonly segmentsRecycled: number;
   /** How often an append had to wait for the next segment or for memory of the present one. */
   readonly writerStalls: number;
   /** ms that appends have waited so, all together; the event loop stood still meanwhile. */

@@ -14,7 +14,7 @@ export interface RetentionOptions {
 export interface CleanupResult {
   /** Segments that do not belong to the log any more. */
   readonly segmentsRemoved: number;
-  /** Bytes of files that were deleted, those of earlier tries included. */
+  /** Bytes of files that were deleted, those of earlier tries included; not of files that are kept for recycling. */
   readonly bytesFreed: number;
 }
 

@@ -96,6 +96,7 @@ Napi::Object ToJs(Napi::Env env, const LogStats& stats) {
   object["syncMaxMs"] = Napi::Number::New(env, stats.sync_max_ms);
   object["lastSyncTimestamp"] = Napi::Number::New(env, ToMs(stats.last_sync_us));
   object["rotations"] = ToJs(env, stats.rotations);
+  object["segmentsRecycled"] = ToJs(env, stats.segments_recycled);
   object["writerStalls"] = ToJs(env, stats.writer_stalls);
   object["writerStallMs"] = Napi::Number::New(env, stats.writer_stall_ms);
   object["recoveryMs"] = Napi::Number::New(env, stats.recovery_ms);
@@ -179,7 +180,8 @@ LogOptions ToLogOptions(const Napi::Object& options) {
           .salvage = options.Get("salvage").ToBoolean(),
           .sync = ToSyncPolicy(options.Get("sync")),
           .max_dirty_bytes = ToOptionalU64(options.Get("maxDirtyBytes")),
-          .retention = ToRetention(options.Get("retention"))};
+          .retention = ToRetention(options.Get("retention")),
+          .recycle_segments = ToOptionalU64(options.Get("recycleSegments"))};
 }
 
 ReadFilter ToReadFilter(const Napi::Object& filter) {

@@ -34,6 +34,11 @@ Status CheckJoin(const Log& log, const LogOptions& options) {
                                                    std::to_string(*open.max_dirty_bytes) + ", but this open asks for " +
                                                    std::to_string(*options.max_dirty_bytes));
   }
+  if (options.recycle_segments && *options.recycle_segments != *open.recycle_segments) {
+    return Status(ErrorCode::kOptionsMismatch,
+                  "the log is open in this process with recycleSegments " + std::to_string(*open.recycle_segments) +
+                      ", but this open asks for " + std::to_string(*options.recycle_segments));
+  }
   if (options.retention && options.retention != open.retention) {
     return Status(ErrorCode::kOptionsMismatch,
                   "the log is open in this process with " +

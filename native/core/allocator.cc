@@ -30,14 +30,16 @@ void Allocator::Stop() {
 }
 
 Status Allocator::MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,
-                              std::shared_ptr<Segment>* segment) {
+                              std::shared_ptr<Segment>* segment, std::optional<uint64_t> recyclable) {
   SegmentIdentity identity;
   identity.log_id = log_id;
   identity.segment_id = id;
   identity.segment_size = size;
   SEGWAL_TRY(state.platform.Random(std::as_writable_bytes(std::span(&identity.salt, 1))));
   std::unique_ptr<Segment> made;
-  SEGWAL_TRY(Segment::Create(state.platform, state.directory, identity, WriterState::kWindow, &made));
+  SEGWAL_TRY(recyclable
+                 ? Segment::Recycle(state.platform, state.directory, *recyclable, identity, WriterState::kWindow, &made)
+                 : Segment::Create(state.platform, state.directory, identity, WriterState::kWindow, &made));
   *segment = state.reclaimer->Own(std::move(made));
   return Status::Ok();
 }
@@ -112,10 +114,22 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
   const uint64_t id = state_.current->id() + 1;
   const uint64_t size = state_.current->size();
   state_.spare_busy = true;
-  lock.unlock();
   std::shared_ptr<Segment> spare;
-  Status status = MakeSegment(state_, log_id_, id, size, &spare);
-  lock.lock();
+  Status status;
+  // What cannot be recycled is gone then, and a new file does as well.
+  while (!spare && !state_.recyclable.empty()) {
+    const uint64_t old = state_.recyclable.back();
+    state_.recyclable.pop_back();
+    lock.unlock();
+    status = MakeSegment(state_, log_id_, id, size, &spare, old);
+    lock.lock();
+    if (status.ok()) state_.recycled.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (!spare) {
+    lock.unlock();
+    status = MakeSegment(state_, log_id_, id, size, &spare);
+    lock.lock();
+  }
   state_.spare_busy = false;
   state_.spare = std::move(spare);
   state_.spare_failure = status;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <thread>
 
 #include "core/writer_state.h"
@@ -27,9 +28,10 @@ class Allocator {
   // threads, step by step.
   void SupplySpare();
 
-  // A segment for id `id`, with a fresh salt, not yet activated. Also how a log gets its first one.
+  // A segment for id `id`, with a fresh salt, not yet activated; of a new file, or of that of the segment `recyclable`.
+  // Also how a log gets its first one.
   static Status MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,
-                            std::shared_ptr<Segment>* segment);
+                            std::shared_ptr<Segment>* segment, std::optional<uint64_t> recyclable = std::nullopt);
 
  private:
   void KeepWindow();

@@ -1,6 +1,7 @@
 #include "core/catalog.h"
 
 #include <algorithm>
+#include <cerrno>
 
 namespace segwal {
 namespace {
@@ -34,7 +35,18 @@ Status MapSegmentForReading(Platform& platform, const LogDirectory& directory, c
         path + " was cut short: it has " + std::to_string(size) + " bytes, and its records need " + std::to_string(end),
         {.segment = identity.segment_id, .offset = size, .first_sequence = identity.base_sequence});
   }
-  return platform.Map(std::move(file), end, false, mapping);
+  SEGWAL_TRY(platform.Map(std::move(file), end, false, mapping));
+  // Its writer may have removed the segment after the file was opened here, and have made another one of it. From now
+  // on it leaves the file alone.
+  const std::byte* header = (*mapping)->data();
+  const bool spare = LoadSpare(header);  // before the identity, which is there when this is not any more
+  SegmentIdentity found;
+  const bool used = LoadIdentity(header, &found) == SectorState::kValid;
+  if (used ? found.recycled() && found.segment_id != identity.segment_id : spare) {
+    mapping->reset();
+    return Status(ErrorCode::kNotFound, path + " was removed, and its file is used again", ENOENT);
+  }
+  return Status::Ok();
 }
 
 void Catalog::AddSealed(const SegmentIdentity& identity, const Seal& seal, uint64_t file_size) {
@@ -261,7 +273,9 @@ Status Catalog::View(uint64_t id, std::shared_ptr<const SegmentView>* view) {
     SEGWAL_TRY(std::move(status));
     SEGWAL_TRY(LoadReplaced(file.get(), made.get()));
     std::unique_ptr<Mapping> mapping;
-    SEGWAL_TRY(MapSegmentForReading(platform_, directory_, made->identity, made->end, std::move(file), &mapping));
+    status = MapSegmentForReading(platform_, directory_, made->identity, made->end, std::move(file), &mapping);
+    if (status.code() == ErrorCode::kNotFound) return Gone(id);
+    SEGWAL_TRY(std::move(status));
     made->data = mapping->data();
     made->failure = mapping->failure();
     made->owner = reclaimer_->Own(std::move(mapping));

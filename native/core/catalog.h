@@ -153,7 +153,7 @@ class Catalog {
 };
 
 // Maps the file of a segment for reading up to `end`, which it must have: reading behind the end of a file through a
-// mapping would be a signal.
+// mapping would be a signal. kNotFound when it is another segment's by now.
 Status MapSegmentForReading(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                             uint64_t end, std::unique_ptr<File> file, std::unique_ptr<Mapping>* mapping);
 

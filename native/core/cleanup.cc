@@ -87,6 +87,7 @@ Status WritableLog::RemoveFront(uint64_t sequence, CleanupResult* result) {
 // again every time, and by the next open.
 Status WritableLog::RemoveFiles(CleanupResult* result) {
   if (to_remove_.empty()) return Status::Ok();
+  KeepRecyclable();
   Status first_failure;
   std::vector<Removal> left;
   for (const Removal& file : std::exchange(to_remove_, {})) {
@@ -99,6 +100,34 @@ Status WritableLog::RemoveFiles(CleanupResult* result) {
   to_remove_ = std::move(left);
   Status synced = state_.platform.SyncDirectory(state_.directory.SegmentsPath());
   return first_failure.ok() ? std::move(synced) : std::move(first_failure);
+}
+
+// Of what would be removed, the newest files are kept aside and become the next segments; those that were kept before
+// them make room. By name they are gone: who reads one of them has it open.
+void WritableLog::KeepRecyclable() {
+  const uint64_t most = state_.platform.RecyclesFiles() ? *options_.recycle_segments : 0;
+  std::vector<uint64_t> kept;
+  while (!to_remove_.empty() && kept.size() < most) {
+    const Removal& newest = to_remove_.back();
+    // Compaction may have made it shorter.
+    if (newest.size != meta_.segment_size) break;
+    const Status status =
+        state_.platform.Rename(state_.directory.SegmentPath(newest.id), state_.directory.RecyclablePath(newest.id));
+    if (!status.ok()) break;
+    kept.push_back(newest.id);
+    to_remove_.pop_back();
+  }
+  std::vector<uint64_t> superseded;
+  {
+    const std::lock_guard lock(state_.mutex);
+    std::deque<uint64_t>& recyclable = state_.recyclable;
+    recyclable.insert(recyclable.end(), kept.rbegin(), kept.rend());
+    while (recyclable.size() > most) {
+      superseded.push_back(recyclable.front());
+      recyclable.pop_front();
+    }
+  }
+  for (const uint64_t id : superseded) static_cast<void>(state_.platform.Remove(state_.directory.RecyclablePath(id)));
 }
 
 std::unique_ptr<Holds::Hold> WritableLog::HoldFrom(uint64_t sequence) { return catalog_.holds().Take(sequence); }

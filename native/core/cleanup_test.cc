@@ -16,7 +16,7 @@ class CleanupTest : public testing::Test {
  protected:
   // Twenty records, four to a segment; the last segment is full and not sealed.
   void Fill(const std::optional<Retention>& retention = std::nullopt) {
-    LogOptions options = TestLog::Options();
+    LogOptions options = TestLog::WithoutRecycling();
     options.retention = retention;
     log_.Open(options);
     log_.AppendQuarters(1, 20);
@@ -173,7 +173,7 @@ TEST_F(CleanupTest, ADeletionThatIsRefusedIsTriedAgain) {
 TEST_F(CleanupTest, WhatWasRefusedGoesWithCloseOrTheNextOpen) {
   for (const bool kill : {false, true}) {
     TestLog log;
-    log.Open();
+    log.Open(TestLog::WithoutRecycling());
     log.AppendQuarters(1, 20);
     log.platform().FailFrom(Operation::kRemove, Status(ErrorCode::kIo, "it is in use", 26), 2);
     EXPECT_CODE(log->TruncateBefore(9), kIo);

@@ -407,7 +407,7 @@ Status Compaction::Rewrite(size_t at, uint64_t first_delete_to_keep, CompactedSe
   std::array<std::byte, sizeof made->identity.salt> salt{};
   SEGWAL_TRY(platform_.Random(salt));
   made->identity.salt = Load<uint64_t>(salt.data());
-  made->identity.flags |= kSegmentCompacted;
+  made->identity.flags = kSegmentCompacted;  // and in a file of its own
   Status status =
       WithBytesOf(source, [&](const std::byte* data) { return Write(source, data, first_delete_to_keep, made); });
   if (!status.ok()) static_cast<void>(platform_.Remove(directory_.CompactionPath()));

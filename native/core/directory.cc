@@ -72,6 +72,7 @@ SectorState LoadSegmentHeader(const std::byte* page, SegmentHeader* header, uint
     constexpr uint64_t kSealEnd = kSealOffset + kSectorSize;
     header->traces = Load<uint32_t>(page + kMarkOffset) != 0 ||
                      (header->state == SectorState::kAbsent && FindNonZero(page, kSealOffset, kSealEnd) != kSealEnd);
+    header->spare = header->state == SectorState::kAbsent && !header->traces && LoadSpare(page);
     return header->state;
   }
   Seal seal;
@@ -217,6 +218,14 @@ Status LogDirectory::WriteMeta(const LogMeta& meta) const {
   SEGWAL_TRY(WriteNewFile(temporary, EncodeMeta(meta)));
   SEGWAL_TRY(platform_.Rename(temporary, MetaPath()));
   return platform_.SyncDirectory(MetadataPath());
+}
+
+void LogDirectory::RemoveRecyclable() const {
+  std::vector<DirectoryEntry> entries;
+  static_cast<void>(platform_.List(MetadataPath(), &entries));
+  for (const DirectoryEntry& entry : entries) {
+    if (entry.name.starts_with(kRecyclable)) static_cast<void>(platform_.Remove(MetadataPath() + "/" + entry.name));
+  }
 }
 
 Status LogDirectory::QuarantineSegment(uint64_t id, const std::string& why) const {

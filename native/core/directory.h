@@ -37,6 +37,7 @@ struct SegmentHeader {
   uint64_t mark = 0;
   uint64_t orderly_end = 0;
   bool traces = false;  // without an identity, yet sealed or marked: it must have had one
+  bool spare = false;   // recycled, and not in use yet: what stands behind the header is of an earlier life
   uint64_t file_size = 0;
 };
 
@@ -54,6 +55,8 @@ class LogDirectory {
   std::string SegmentsPath() const { return root_ + "/segments"; }
   std::string StandInPath() const { return MetadataPath() + "/stand-in.tmp"; }       // a segment that is being made
   std::string CompactionPath() const { return MetadataPath() + "/compaction.tmp"; }  // likewise
+  // What was segment `id`, until it becomes another one.
+  std::string RecyclablePath(uint64_t id) const { return MetadataPath() + "/" + kRecyclable + std::to_string(id); }
   std::string SegmentPath(uint64_t id) const { return SegmentsPath() + "/" + SegmentName(id); }
   std::string CheckpointsPath() const { return root_ + "/checkpoints"; }
   std::string QuarantinePath() const { return root_ + "/quarantine"; }
@@ -92,6 +95,9 @@ class LogDirectory {
   Status ReadMeta(SectorState* state, LogMeta* meta) const;
   Status WriteMeta(const LogMeta& meta) const;
 
+  // What an earlier open kept and did not use. Should it stay, it only takes room until the next one.
+  void RemoveRecyclable() const;
+
   // Moves a segment file that nobody maps into quarantine/, with a note why; durable when it returns.
   Status QuarantineSegment(uint64_t id, const std::string& why) const;
   // Keeps a copy of a whole segment file, likewise.
@@ -100,6 +106,8 @@ class LogDirectory {
   Status QuarantineBytes(uint64_t id, uint64_t offset, ByteView bytes, const std::string& why) const;
 
  private:
+  static constexpr const char* kRecyclable = "recyclable-";
+
   Status CreateWithParents(const std::string& path) const;
   // Writes a file that did not exist, and syncs it; not the directory.
   Status WriteNewFile(const std::string& path, ByteView bytes) const;

@@ -87,7 +87,7 @@ bool RepairIdentity(std::byte* sector, const LogId& log_id, uint64_t segment_id,
   std::copy(log_id.begin(), log_id.end(), copy.begin() + 16);
   Store(copy.data() + 32, segment_id);
   Store(copy.data() + 56, segment_size);
-  return std::ranges::any_of(std::array{uint32_t{0}, kSegmentCompacted}, [&](uint32_t flags) {
+  return std::ranges::any_of(std::array{uint32_t{0}, kSegmentCompacted, kSegmentRecycled}, [&](uint32_t flags) {
     Store(copy.data() + 12, flags);
     return try_it(copy.data());
   });
@@ -157,6 +157,20 @@ uint64_t LoadOrderlyEnd(const std::byte* header, const SegmentIdentity& identity
   const uint64_t word = AtomicAt<uint64_t>(header + kMarkOffset + 64).load(std::memory_order_relaxed);
   const auto end = static_cast<uint32_t>(word);
   return end != 0 && word == OrderlyEndWord(header, identity, end) ? end * kFrameAlignment : 0;
+}
+
+void StoreSpare(std::byte* header, uint64_t segment_id) {
+  const auto id = static_cast<uint32_t>(segment_id);
+  AtomicAt<uint64_t>(header + kSpareOffset)
+      .store(id | uint64_t{Crc32c(std::as_bytes(std::span(&id, 1)))} << 32, std::memory_order_relaxed);
+}
+
+void ClearSpare(std::byte* header) { AtomicAt<uint64_t>(header + kSpareOffset).store(0, std::memory_order_release); }
+
+bool LoadSpare(const std::byte* header) {
+  const uint64_t word = AtomicAt<uint64_t>(header + kSpareOffset).load(std::memory_order_acquire);
+  const auto id = static_cast<uint32_t>(word);
+  return word != 0 && word >> 32 == Crc32c(std::as_bytes(std::span(&id, 1)));
 }
 
 namespace {

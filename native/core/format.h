@@ -3,10 +3,11 @@
 //
 // A segment is a file of exactly `segment_size` bytes:
 //
-//   0        512      1024     1536     2048          4096                                    segment_size
-//   +--------+--------+--------+--------+-------------+----------+----------+-- … --+---------+
-//   |identity| seal   | live   | mark   | zero        | frame    | frame    |       | zero    |
-//   +--------+--------+--------+--------+-------------+----------+----------+-- … --+---------+
+//   0        512      1024     1536     2048     2560     4096                                    segment_size
+//   +--------+--------+--------+--------+--------+--------+----------+----------+-- … --+---------+
+//   |identity| seal   | live   | mark   | spare  | zero   | frame    | frame    |       | zero *  |
+//   +--------+--------+--------+--------+--------+--------+----------+----------+-- … --+---------+
+//   * in a recycled segment what the file held before
 //
 //   identity     0 u64 magic   8 u32 version   12 u32 flags   16 [16] log id   32 u64 segment id   40 u64 base_seq
 //               48 u64 salt   56 u64 segment size   64 u64 created at, µs   508 u32 CRC32C of bytes 0 … 507
@@ -15,6 +16,7 @@
 //   live         0 u64 write pointer (atomic)   64 [16] boot id   80 u32 pid   96 u64 truncations (atomic)
 //   mark         0 u32 synced (encoded as in a frame)   4 u32 CRC32C over salt and synced
 //               64 u32 end offset / 8 at the last orderly close, 0 while open   68 u32 CRC32C over salt, synced and it
+//   spare        0 u32 segment id, its low half   4 u32 CRC32C of it; both 0 as soon as there is an identity
 //
 // A frame is 8-byte aligned and never crosses a segment:
 //
@@ -57,6 +59,7 @@ inline constexpr uint64_t kIdentityOffset = 0 * kSectorSize;
 inline constexpr uint64_t kSealOffset = 1 * kSectorSize;
 inline constexpr uint64_t kLiveOffset = 2 * kSectorSize;
 inline constexpr uint64_t kMarkOffset = 3 * kSectorSize;
+inline constexpr uint64_t kSpareOffset = 4 * kSectorSize;
 inline constexpr uint64_t kSectorChecksumOffset = kSectorSize - 4;
 
 inline constexpr uint64_t kFrameAlignment = 8;
@@ -90,6 +93,9 @@ inline constexpr uint8_t kFillerRemoved = 1;  // compaction removed it
 
 // Flags of an identity.
 inline constexpr uint32_t kSegmentCompacted = 1u << 0;  // the file ends with the page in which its frames end
+// The file had been another segment before. Behind the frames may stand what is left of that: never a frame of this
+// segment, for SaltChecksum of its salt is another.
+inline constexpr uint32_t kSegmentRecycled = 1u << 1;
 
 using LogId = std::array<std::byte, 16>;
 
@@ -105,6 +111,7 @@ struct SegmentIdentity {
   uint64_t created_us = 0;
 
   bool compacted() const { return (flags & kSegmentCompacted) != 0; }
+  bool recycled() const { return (flags & kSegmentRecycled) != 0; }
 };
 
 enum class SectorState : uint8_t {
@@ -155,6 +162,12 @@ uint64_t LoadOrderlyEnd(const std::byte* header, const SegmentIdentity& identity
 
 // Seal, mark and orderly end say nothing of what comes behind `last` any more.
 void TakeBackProofs(std::byte* header, const SegmentIdentity& identity, uint64_t last);
+
+// Says that a file without an identity is a segment that was made ready and never put into use, whatever it holds.
+void StoreSpare(std::byte* header, uint64_t segment_id);
+// Behind the identity: whoever sees it cleared sees that.
+void ClearSpare(std::byte* header);
+bool LoadSpare(const std::byte* header);
 
 // The write pointer: offset / 8 in bits 0–31, the record count in bits 32–62, SEALED on top.
 inline constexpr uint64_t kSealedBit = uint64_t{1} << 63;

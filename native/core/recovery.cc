@@ -93,7 +93,7 @@ void RecoveryDecision::FinishTruncation() {
 Status RecoveryDecision::SetAside(Candidate& candidate) {
   std::unique_ptr<Mapping> mapping;
   uint64_t used = 0;
-  if (candidate.file_size != 0) {
+  if (candidate.file_size != 0 && !candidate.spare) {
     std::unique_ptr<File> file;
     SEGWAL_TRY(platform_.Open(directory_.SegmentPath(candidate.id), OpenMode::kRead, &file));
     SEGWAL_TRY(platform_.Map(std::move(file), candidate.file_size, false, &mapping));
@@ -462,8 +462,12 @@ Status RecoveryDecision::DecideUnsealed(size_t at) {
     }
     uint64_t used = plan_.scanned[at].nothing_behind ? offset : FindNonZeroEnd(data, std::min(offset, length), length);
     plan_.zero_tail = used > offset;
-    // In the same boot the write pointer is exact: it tells of claims that left no trace in the file.
-    if (same_boot) used = std::max(used, std::min(PointerOffset(segment.live.pointer), length));
+    // In the same boot the write pointer is exact: it tells of claims that left no trace in the file, and what stands
+    // behind it in a recycled one is of an earlier life.
+    if (same_boot) {
+      const uint64_t claimed = std::min(PointerOffset(segment.live.pointer), length);
+      used = segment.identity.recycled() ? claimed : std::max(used, claimed);
+    }
     CutAt(at, offset, due, used > offset ? used - offset : 0);
     break;
   }
@@ -481,7 +485,10 @@ void RecoveryDecision::CutAt(size_t at, uint64_t offset, uint64_t due, uint64_t 
     Note("C", plan_.candidates[at].id, offset, dropped, due, 0,
          "a power cut left a gap in what was not durable yet: what follows it went to quarantine");
   } else if (dropped != 0) {
-    Note("A", plan_.candidates[at].id, offset, dropped, 0, 0, "an unfinished append: dropped");
+    Note("A", plan_.candidates[at].id, offset, dropped, 0, 0,
+         plan_.candidates[at].identity.recycled() && !LastWriterIsOfThisBoot()
+             ? "an unfinished append, or what the file had held before it was recycled: dropped"
+             : "an unfinished append: dropped");
   }
 }
 

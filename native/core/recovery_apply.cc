@@ -51,6 +51,7 @@ void Dirty(std::byte* data, uint64_t begin, uint64_t end) {
 
 Status RecoveryAction::Run() {
   SEGWAL_TRY(directory_.Create());  // a log that lost an empty folder, as some copying tools lose it, gets it back
+  directory_.RemoveRecyclable();
   if (plan_.is_new) return MoveFilesAway();
   const size_t last = plan_.ends.size() - 1;
   // The wal.meta that is there can be one whose name is not durable yet: whoever wrote it died before. After a power

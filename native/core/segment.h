@@ -33,8 +33,14 @@ class Segment {
   // counts as absent until Activate. Name and size are durable when it returns. Leaves no file behind when it fails.
   static Status Create(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                        uint64_t window, std::unique_ptr<Segment>* segment);
-  // Makes [begin, end) present, writable and zero, for claims to be made there. A fresh segment is zero already; what
-  // was taken up again is looked at, for nobody has read it since it was written.
+  // The same out of RecyclablePath(old_id), of which a sealed segment was made once: that has no page to find and no
+  // block to note as written. kLocked when somebody reads it still (platform.h). Leaves neither file behind when it
+  // fails.
+  static Status Recycle(Platform& platform, const LogDirectory& directory, uint64_t old_id,
+                        const SegmentIdentity& identity, uint64_t window, std::unique_ptr<Segment>* segment);
+  // Makes [begin, end) present, writable and zero, for claims to be made there, and the first word behind it zero, for
+  // whoever looks where the next frame will stand. A fresh segment is zero already; what was taken up again is looked
+  // at, for nobody has read it since it was written.
   Status PrepareWindow(uint64_t begin, uint64_t end);
 
   // Takes up a recovered segment: its frames end at `end_offset` and hold `count` sequence numbers. No frame stands
@@ -87,7 +93,7 @@ class Segment {
   std::atomic<uint64_t>* pointer_;
   SegmentIdentity identity_;
   uint32_t salt_checksum_;
-  bool fresh_ = true;  // created by this process
+  bool fresh_ = true;  // created by this process, of a new file
   // A cache line of its own: read on every append, written a few times per segment.
   alignas(64) std::atomic<uint64_t> limit_{0};
 };

@@ -154,9 +154,9 @@ Status Syncer::SyncToCommittedEnd() {
       const std::lock_guard lock(state_.mutex);
       next = full->next;
     }
-    SetSynced({.segment = std::move(next), .offset = kSegmentHeaderSize, .sequence = full->seal.last_sequence});
     header_synced_ = false;
-    written_end_ = 0;
+    written_end_ = next->identity().recycled() ? next->size() : 0;
+    SetSynced({.segment = std::move(next), .offset = kSegmentHeaderSize, .sequence = full->seal.last_sequence});
   }
   SEGWAL_TRY(SyncSegment(end.segment, end.offset));
   SetSynced(end);

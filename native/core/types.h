@@ -27,6 +27,7 @@ struct SyncPolicy {
 
 // Of bytes of frames that are not durable yet: where an append is refused. At least two segments in any case.
 inline constexpr uint64_t kDefaultMaxDirtyBytes = uint64_t{256} << 20;
+inline constexpr uint64_t kDefaultRecycledSegments = 2;
 
 // What is kept though no checkpoint needs it: whole segments of which a record is not older than `max_age_us`, as long
 // as all together take at most `max_bytes` on the disk.
@@ -73,6 +74,8 @@ struct LogOptions {
   std::optional<uint64_t> max_dirty_bytes;
   // Given, the log cleans up by itself, about once a second.
   std::optional<Retention> retention;
+  // So many files of segments that were removed from the front are kept for the next ones.
+  std::optional<uint64_t> recycle_segments;
 };
 
 // Kinds that mean something to compaction and to the replay of what was committed; all others are the user's alone.
@@ -169,6 +172,7 @@ struct LogStats {
   double sync_max_ms = 0;
   uint64_t last_sync_us = 0;  // when the last one ended, since the epoch; 0: there was none
   uint64_t rotations = 0;
+  uint64_t segments_recycled = 0;
   uint64_t writer_stalls = 0;
   double writer_stall_ms = 0;
   double recovery_ms = 0;

@@ -47,6 +47,7 @@ Status WritableLog::OpenAndRecover() {
   options_.segment_size = meta_.segment_size;
   if (!options_.sync) options_.sync.emplace();
   if (!options_.max_dirty_bytes) options_.max_dirty_bytes = std::max(kDefaultMaxDirtyBytes, 2 * meta_.segment_size);
+  if (!options_.recycle_segments) options_.recycle_segments = kDefaultRecycledSegments;
   state_.max_dirty_bytes = *options_.max_dirty_bytes;
   state_.max_frame_size = meta_.segment_size - kSegmentHeaderSize;
   for (const auto& sealed : recovered.sealed) {
@@ -240,13 +241,14 @@ LogStats WritableLog::Stats() {
   stats.sync_max_ms = latency.max_ms;
   stats.last_sync_us = latency.last_us;
   stats.rotations = state_.rotations.load(std::memory_order_relaxed);
+  stats.segments_recycled = state_.recycled.load(std::memory_order_relaxed);
   stats.writer_stalls = state_.writer_stalls.load(std::memory_order_relaxed);
   stats.writer_stall_ms = static_cast<double>(state_.writer_stall_ns.load(std::memory_order_relaxed)) / 1e6;
   stats.recovery_ms = recovery_.duration_ms;
   stats.segments = catalog_.size();
   stats.disk_bytes = catalog_.file_bytes();
   const std::lock_guard lock(state_.mutex);
-  if (state_.spare) stats.disk_bytes += meta_.segment_size;
+  stats.disk_bytes += (state_.recyclable.size() + (state_.spare ? 1 : 0)) * meta_.segment_size;
   return stats;
 }
 
@@ -296,6 +298,7 @@ Status WritableLog::Shut(Status status, bool orderly) {
   reclaimer_->Stop();  // whatever was let go of is unmapped now
   CleanupResult removed;
   if (orderly && !to_remove_.empty()) static_cast<void>(RemoveFiles(&removed));
+  if (orderly) state_.directory.RemoveRecyclable();
   if (orderly && spare_id != 0) static_cast<void>(state_.platform.Remove(state_.directory.SegmentPath(spare_id)));
   lock_.reset();
   return status;

@@ -77,6 +77,7 @@ class WritableLog final : public Log {
   uint64_t FirstNeeded();
   Status RemoveFront(uint64_t sequence, CleanupResult* result);
   Status RemoveFiles(CleanupResult* result);
+  void KeepRecyclable();
   void Janitor();
   void StopJanitor();
 

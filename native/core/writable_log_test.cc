@@ -181,21 +181,26 @@ TEST_F(WritableLogTest, ATruncatedLogIsTheSameAfterReopening) {
 }
 
 TEST_F(WritableLogTest, MetaSaysWhatIsKeptBeforeTheFirstFileGoes) {
-  log_.Open();
-  log_.AppendQuarters(1, 14);
-  bool removed = false;
-  log_.platform().Watch([&](const Call& call) {
-    if (call.operation != Operation::kRemove || call.path.find("/segments/") == std::string::npos) return;
-    removed = true;
-    SectorState state = SectorState::kAbsent;
-    LogMeta meta;
-    EXPECT_OK(LogDirectory(Platform::Default(), log_.path()).ReadMeta(&state, &meta));
-    EXPECT_EQ(meta.first_segment, 3u);
-    EXPECT_EQ(meta.first_sequence, 9u);
-  });
-  ASSERT_OK(log_->TruncateBefore(9));
-  log_.platform().Watch(nullptr);
-  EXPECT_TRUE(removed);
+  for (const LogOptions& options : {TestLog::WithoutRecycling(), TestLog::Options()}) {
+    TestLog log;
+    log.Open(options);
+    log.AppendQuarters(1, 14);
+    bool removed = false;
+    log.platform().Watch([&](const Call& call) {
+      const bool deleted = call.operation == Operation::kRemove && call.path.find("/segments/") != std::string::npos;
+      const bool kept = call.operation == Operation::kRename && call.path.find("recyclable") != std::string::npos;
+      if (!deleted && !kept) return;
+      removed = true;
+      SectorState state = SectorState::kAbsent;
+      LogMeta meta;
+      EXPECT_OK(LogDirectory(Platform::Default(), log.path()).ReadMeta(&state, &meta));
+      EXPECT_EQ(meta.first_segment, 3u);
+      EXPECT_EQ(meta.first_sequence, 9u);
+    });
+    ASSERT_OK(log->TruncateBefore(9));
+    log.platform().Watch(nullptr);
+    EXPECT_TRUE(removed);
+  }
 }
 
 TEST_F(WritableLogTest, WhatStaysIsDurableBeforeAnythingGoes) {
@@ -228,7 +233,7 @@ TEST(TruncateBeforeTest, ASegmentIsSealedBeforeItGoes) {
 TEST_F(WritableLogTest, AnInterruptedTruncationIsCarriedToItsEnd) {
   for (int nth = 1; nth <= 2; ++nth) {
     TestLog log;
-    log.Open();
+    log.Open(TestLog::WithoutRecycling());
     log.AppendQuarters(1, 14);
     // The first file that is removed is the temporary one of wal.meta, from the time before.
     log.platform().FailFrom(Operation::kRemove, Status(ErrorCode::kIo, "injected"), nth + 1);

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -64,12 +65,15 @@ struct WriterState {
   // Guarded by mutex.
   std::shared_ptr<Segment> current;
   std::shared_ptr<Segment> spare;  // created and touched, not yet activated
-  Status spare_failure;            // why there is no spare; ok while one is there or on its way
-  Status fatal;                    // set once: kPoisoned or kClosed. No append succeeds afterwards
-  uint64_t requested = 0;          // somebody waits for this sequence to be durable
-  uint64_t durable_bytes = 0;      // of the bytes of frames appended since the log was opened
-  bool truncating = false;         // the end of the log is being taken away: nobody claims, rotates or prepares
-  bool window_busy = false;        // the allocator is touching memory, or making a spare, right now
+  // Segments that were removed, whose files become the next spares; the newest, which is in memory most likely, is
+  // last.
+  std::deque<uint64_t> recyclable;
+  Status spare_failure;        // why there is no spare; ok while one is there or on its way
+  Status fatal;                // set once: kPoisoned or kClosed. No append succeeds afterwards
+  uint64_t requested = 0;      // somebody waits for this sequence to be durable
+  uint64_t durable_bytes = 0;  // of the bytes of frames appended since the log was opened
+  bool truncating = false;     // the end of the log is being taken away: nobody claims, rotates or prepares
+  bool window_busy = false;    // the allocator is touching memory, or making a spare, right now
   bool spare_busy = false;
   uint64_t truncations = 0;    // in this open; whoever waits for a sequence looks whether it still means the same
   bool syncer_asleep = false;  // until the next append, or until it is asked
@@ -81,6 +85,7 @@ struct WriterState {
 
   // Counted here, read by Stats.
   std::atomic<uint64_t> rotations{0};
+  std::atomic<uint64_t> recycled{0};  // spares made of old files
   std::atomic<uint64_t> writer_stalls{0};
   std::atomic<uint64_t> writer_stall_ns{0};
 

@@ -147,6 +147,15 @@ class Platform {
   virtual Status CanonicalPath(const std::string& path, std::string* canonical) = 0;
 
   virtual Status Open(const std::string& path, OpenMode mode, std::unique_ptr<File>* file) = 0;
+  // Whether OpenForRecycling ever succeeds. Not where nobody can tell who has a file mapped (Windows).
+  virtual bool RecyclesFiles() const { return false; }
+  // Opens a file for reading and writing, to put it to another use. kLocked when somebody would notice, or when it
+  // would not be worth it: some of it is mapped, in this process or another; it has a second name; not all of it is in
+  // memory, so that its pages would have to be read first; or this system cannot tell. Nobody else can map it before it
+  // is mapped through this File, or let go of: they get kNotFound.
+  virtual Status OpenForRecycling(const std::string& path, std::unique_ptr<File>* /*file*/) {
+    return Status(ErrorCode::kLocked, path + " cannot be used again: not on this system");
+  }
   // Maps the first `length` bytes, which the file must have. The mapping owns the file.
   virtual Status Map(std::unique_ptr<File> file, uint64_t length, bool writable, std::unique_ptr<Mapping>* mapping) = 0;
 

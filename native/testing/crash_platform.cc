@@ -553,6 +553,16 @@ Status CrashPlatform::Open(const std::string& path, OpenMode mode, std::unique_p
   return Status::Ok();
 }
 
+Status CrashPlatform::OpenForRecycling(const std::string& path, std::unique_ptr<File>* file) {
+  const std::lock_guard lock(mutex_);
+  SEGWAL_TRY(Enter(Operation::kOpen));
+  NodePtr node;
+  SEGWAL_TRY(Find(path, &node));
+  if (node->mappings != 0) return Status(ErrorCode::kLocked, path + " is mapped");
+  *file = std::make_unique<MemoryFile>(*this, node);
+  return Status::Ok();
+}
+
 Status CrashPlatform::Map(std::unique_ptr<File> file, uint64_t length, bool /*writable*/,
                           std::unique_ptr<Mapping>* mapping) {
   const std::lock_guard lock(mutex_);

@@ -180,6 +180,14 @@ Status FaultPlatform::Open(const std::string& path, OpenMode mode, std::unique_p
   return Status::Ok();
 }
 
+Status FaultPlatform::OpenForRecycling(const std::string& path, std::unique_ptr<File>* file) {
+  SEGWAL_TRY(Judge({Operation::kOpen, path}));
+  std::unique_ptr<File> real;
+  SEGWAL_TRY(real_.OpenForRecycling(path, &real));
+  *file = std::make_unique<FaultFile>(*this, path, std::move(real));
+  return Status::Ok();
+}
+
 Status FaultPlatform::Map(std::unique_ptr<File> file, uint64_t length, bool writable,
                           std::unique_ptr<Mapping>* mapping) {
   auto& own = static_cast<FaultFile&>(*file);  // every File here came from Open

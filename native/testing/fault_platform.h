@@ -75,6 +75,8 @@ class FaultPlatform final : public Platform {
   Status SyncDirectory(const std::string& path) override;
   Status CanonicalPath(const std::string& path, std::string* canonical) override;
   Status Open(const std::string& path, OpenMode mode, std::unique_ptr<File>* file) override;
+  bool RecyclesFiles() const override { return real_.RecyclesFiles(); }
+  Status OpenForRecycling(const std::string& path, std::unique_ptr<File>* file) override;
   Status Map(std::unique_ptr<File> file, uint64_t length, bool writable, std::unique_ptr<Mapping>* mapping) override;
   Status Lock(const std::string& path, const std::string& note, std::unique_ptr<DirectoryLock>* lock) override;
   uint64_t Now() const override { return time_us_ != 0 ? time_us_.load() : real_.Now(); }

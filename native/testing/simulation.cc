@@ -76,6 +76,7 @@ class Run {
   void MoveClock(Dice dice);
   void AppendKeyed(Dice dice);
   void Compact(Dice dice);
+  void TurnOver(Dice dice);
 
  private:
   static constexpr uint64_t kSegmentSize = kMinSegmentSize;
@@ -104,6 +105,7 @@ class Run {
   void AdvanceWriter(size_t which, StoppedWriter::Step step, uint64_t half);
   void FinishWriters();
   void DoSync();
+  void TakeFront(uint64_t sequence);
 
   void HandleDeath();
   void Leave(Death death);
@@ -183,6 +185,7 @@ constexpr std::array kActions{
     Action{"clock", 1, &Run::MoveClock},
     Action{"keyed", 20, &Run::AppendKeyed},
     Action{"compact", 8, &Run::Compact},
+    Action{"turn-over", 6, &Run::TurnOver},
 };
 
 SimulationResult Run::Go() {
@@ -404,7 +407,22 @@ void Run::Spare(Dice) {
 void Run::TruncateBefore(Dice dice) {
   DoSync();
   if (failed() || platform_.crashed() || model_.last() == 0) return;
-  const uint64_t sequence = dice.Between(model_.first(), model_.last() + 1);
+  TakeFront(dice.Between(model_.first(), model_.last() + 1));
+}
+
+// As a log with a retention does all the time: the front goes, and its files come back as the next segments.
+void Run::TurnOver(Dice dice) {
+  for (uint64_t turns = dice.Between(2, 5); turns > 0; --turns) {
+    for (uint64_t appends = dice.Between(1, 4); appends > 0; --appends) Append(Dice(dice.Next()));
+    if (failed() || platform_.crashed() || !Expect(log_.Rotate(), "rotate")) return;
+    DoSync();
+    if (failed() || platform_.crashed() || model_.last() == 0) return;
+    TakeFront(model_.last() + 1);
+    if (!failed() && !platform_.crashed() && !log_.Poisoned()) log_.SupplySpare();
+  }
+}
+
+void Run::TakeFront(uint64_t sequence) {
   // It waits for durability, and a writer that stopped would keep it waiting.
   if (!log_.Poisoned() && log_.log().durable_sequence() < model_.last()) return;
   model_.MayBeTruncatedBefore(sequence);

@@ -44,6 +44,12 @@ class TestLog {
   static constexpr size_t kQuarter = (kSegmentSize - kSegmentHeaderSize) / 4 - kFrameHeaderSize;
 
   static LogOptions Options() { return {.segment_size = kSegmentSize, .sync = SyncPolicy{.delay_us = 0}}; }
+  // Files of what is removed are deleted at once.
+  static LogOptions WithoutRecycling() {
+    LogOptions options = Options();
+    options.recycle_segments = 0;
+    return options;
+  }
 
   TestLog() = default;
   ~TestLog();

@@ -1,5 +1,6 @@
 #include "platform/posix/posix_file.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -75,6 +76,27 @@ Status PosixFile::Zero(uint64_t offset, uint64_t length) {
 }
 
 Status PosixFile::Sync() { return ResultStatus("sync", path_, SyncDescriptor(descriptor_.get())); }
+
+Status PosixFile::TakeForRecycling() {
+  struct stat info;
+  SEGWAL_TRY(ResultStatus("stat", path_, ErrnoOf([&] { return ::fstat(descriptor_.get(), &info); })));
+  const auto refuse = [this](const char* why, int error = 0) {
+    return Status(ErrorCode::kLocked, path_ + " cannot be used again: " + why, error);
+  };
+  if (info.st_nlink != 1) return refuse("it has another name");
+  const int locked = ErrnoOf([&] { return ::flock(descriptor_.get(), LOCK_EX | LOCK_NB); });
+  if (locked != 0) return refuse(locked == EWOULDBLOCK ? "somebody reads it" : "it cannot be locked", locked);
+  return IsInMemory(descriptor_.get(), static_cast<uint64_t>(info.st_size))
+             ? Status::Ok()
+             : refuse("some of it would have to be read first");
+}
+
+// A file system without such locks refuses both kinds, so that there nothing is recycled either.
+Status PosixFile::LockForMapping() {
+  const int locked = ErrnoOf([&] { return ::flock(descriptor_.get(), LOCK_SH | LOCK_NB); });
+  if (locked != EWOULDBLOCK) return {};
+  return {ErrorCode::kNotFound, path_ + " is being put to another use", ENOENT};
+}
 
 Status PosixFile::WriteZeros(uint64_t offset, uint64_t length) {
   while (length > 0) {

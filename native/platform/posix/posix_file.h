@@ -21,6 +21,12 @@ class PosixFile final : public File {
   // Its size, and whether it can still be found in any directory.
   Status Look(uint64_t* bytes, bool* has_name);
 
+  // Every mapping holds a shared lock of the file (flock), which the kernel lets go of with the mapping's process. Who
+  // gets it alone knows that nobody has the file mapped.
+  Status TakeForRecycling();
+  // kNotFound while somebody holds it alone. The same descriptor keeps it until it is closed.
+  Status LockForMapping();
+
   int descriptor() const { return descriptor_.get(); }
   const std::string& path() const { return path_; }
 

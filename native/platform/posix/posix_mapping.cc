@@ -41,6 +41,7 @@ Status ShorterThanMapped(const char* operation, const PosixFile& file, uint64_t 
 Status PosixMapping::Create(std::unique_ptr<PosixFile> file, uint64_t length, bool writable,
                             std::unique_ptr<Mapping>* mapping) {
   uint64_t size = 0;
+  SEGWAL_TRY(file->LockForMapping());
   SEGWAL_TRY(file->Size(&size));
   if (size < length) return ShorterThanMapped("map", *file, size, length);
   const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;

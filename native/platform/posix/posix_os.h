@@ -27,6 +27,10 @@ int SyncDescriptor(int descriptor);
 // Whole pages of a shared mapping of `descriptor` are on the medium.
 int SyncPages(int descriptor, std::byte* pages, size_t length);
 
+// Whether all of the first `bytes` of a file are in the page cache; false where nobody has tried to find out.
+bool TellsWhatIsInMemory();
+bool IsInMemory(int descriptor, uint64_t bytes);
+
 // Faults in whole pages for writing. EFAULT where a store would have been a signal.
 int PopulatePages(std::byte* pages, size_t length);
 

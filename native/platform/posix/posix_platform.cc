@@ -125,6 +125,16 @@ class PosixPlatform final : public Platform {
     return {};
   }
 
+  bool RecyclesFiles() const override { return TellsWhatIsInMemory(); }
+  Status OpenForRecycling(const std::string& path, std::unique_ptr<File>* file) override {
+    Descriptor descriptor;
+    SEGWAL_TRY(OpenDescriptor(path, O_RDWR, &descriptor));
+    auto own = std::make_unique<PosixFile>(std::move(descriptor), path);
+    SEGWAL_TRY(own->TakeForRecycling());
+    *file = std::move(own);
+    return {};
+  }
+
   Status Map(std::unique_ptr<File> file, uint64_t length, bool writable, std::unique_ptr<Mapping>* mapping) override {
     std::unique_ptr<PosixFile> own(static_cast<PosixFile*>(file.release()));  // every File here came from Open
     return PosixMapping::Create(std::move(own), length, writable, mapping);

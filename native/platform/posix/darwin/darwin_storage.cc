@@ -56,6 +56,9 @@ int SyncPages(int descriptor, std::byte* pages, size_t length) {
   return error != 0 ? error : SyncDescriptor(descriptor);
 }
 
+bool TellsWhatIsInMemory() { return false; }
+bool IsInMemory(int, uint64_t) { return false; }
+
 int PopulatePages(std::byte*, size_t) { return ENOTSUP; }
 
 }  // namespace segwal::posix

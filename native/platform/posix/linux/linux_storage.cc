@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "platform/posix/posix_error.h"
 #include "platform/posix/posix_os.h"
@@ -65,6 +66,20 @@ int SyncPages(int, std::byte* pages, size_t length) {
     static_cast<void>(::madvise(pages + page, length - 2 * page, MADV_DONTNEED));  // a refusal only costs the speed
   }
   return ErrnoOf([&] { return ::msync(pages, length, MS_SYNC); });
+}
+
+bool TellsWhatIsInMemory() { return true; }
+
+// mincore, which needs a mapping to speak of.
+bool IsInMemory(int descriptor, uint64_t bytes) {
+  if (bytes == 0) return true;
+  void* const pages = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  if (pages == MAP_FAILED) return false;
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> present((bytes + page - 1) / page);
+  const bool told = ::mincore(pages, bytes, present.data()) == 0;
+  ::munmap(pages, bytes);
+  return told && std::ranges::all_of(present, [](unsigned char each) { return (each & 1) != 0; });
 }
 
 // In pieces: the kernel holds the lock of the address space meanwhile, for reading. An unmapping wants it for itself,
