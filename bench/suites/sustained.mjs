@@ -1,5 +1,5 @@
-// Appending for a while at the speed of the disk, in segments of 16 MiB that are deleted behind it, beside timers that
-// want to be on time. Whatever an append waits for shows in its latency, and whatever holds up the event loop in that of
+// Appending for a while at the speed of the disk, in segments of 16 MiB that go behind it and come back in front, or are
+// deleted, beside timers that want to be on time. Whatever an append waits for shows in its latency, and whatever holds up the event loop in that of
 // the timers; the same program without a log tells what the machine does of itself.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,8 +14,9 @@ import { Histogram, percentileCurve } from '../statistics.mjs';
 const bytes = 100;
 const frameBytes = 128;
 const segmentSize = 16 * 2 ** 20;
+const keptSegments = 4;
 // In records:
-const kept = (4 * segmentSize) / frameBytes;
+const kept = (keptSegments * segmentSize) / frameBytes;
 const perTurn = 500;
 /** Half a segment may wait for the disk: enough to keep it busy, and the next segment is made while it is. */
 const mostDirty = segmentSize / 2 / frameBytes;
@@ -54,7 +55,8 @@ export function cases({ longSeconds }) {
     {
       name: 'sustained append, 100 B',
       contenders: {
-        segwal: { trial: 'segwal', seconds: longSeconds },
+        segwal: { trial: 'segwal', seconds: longSeconds, recycleSegments: keptSegments },
+        'segwal, new files': { trial: 'segwal', seconds: longSeconds, recycleSegments: 0 },
         'raw, msync': { trial: 'raw', seconds: longSeconds, newFileBytes: 0 },
         'raw, msync, new files': { trial: 'raw', seconds: longSeconds, newFileBytes: segmentSize },
         control: { trial: 'control', seconds: longSeconds },
@@ -83,8 +85,8 @@ export function cases({ longSeconds }) {
 }
 
 export const trials = {
-  async segwal({ seconds }, directory) {
-    const wal = await WalManager.open(directory, { segmentSize });
+  async segwal({ seconds, recycleSegments }, directory) {
+    const wal = await WalManager.open(directory, { segmentSize, recycleSegments });
     const records = sampleBuffers(bytes);
     const appendBurst = (latency) => {
       let before = performance.now();
@@ -109,9 +111,10 @@ export const trials = {
     };
     const result = await appendFor(seconds, appendBurst, keepUp, durableBytes);
     await truncated;
-    const { rotations, writerStalls, writerStallMs, syncLatency, bytes: appended } = wal.stats();
+    const { bytes: appended, rotations, segmentsRecycled, writerStalls, writerStallMs, syncLatency } = wal.stats();
     await wal.close();
-    return { ...result, details: { rotations, writerStalls, writerStallMs, syncLatency, megabytes: appended / 1e6 } };
+    const counts = { rotations, segmentsRecycled, writerStalls, writerStallMs, syncLatency };
+    return { ...result, details: { ...counts, megabytes: appended / 1e6 } };
   },
 
   /**

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -402,6 +403,94 @@ TEST_F(PosixPlatformTest, AMappingOutlivesTheProcessThatStoredIntoIt) {
   const Bytes content = ReadAll(*Open("f", OpenMode::kRead));
   EXPECT_TRUE(std::ranges::equal(std::span(content).subspan(100, 6), View("stored")));
 }
+
+// ---- recycling ----
+
+class PosixRecyclingTest : public PosixPlatformTest {
+ protected:
+  void SetUp() override {
+    PosixPlatformTest::SetUp();
+    if (!platform_.RecyclesFiles()) GTEST_SKIP() << "this system recycles nothing";
+    FileWith("f", View(std::string(kPage, 'x')));
+  }
+
+  Status TryTake(std::unique_ptr<File>* file) { return platform_.OpenForRecycling(Path("f"), file); }
+  ErrorCode Take() {
+    std::unique_ptr<File> file;
+    return TryTake(&file).code();
+  }
+  std::unique_ptr<Mapping> MapOf(std::unique_ptr<File> file) {
+    std::unique_ptr<Mapping> mapping;
+    const Status status = platform_.Map(std::move(file), kPage, false, &mapping);
+    EXPECT_TRUE(status.ok()) << status.message();
+    return mapping;
+  }
+};
+
+TEST_F(PosixRecyclingTest, TakesAFileThatNobodyHasMapped) {
+  std::unique_ptr<File> file;
+  ASSERT_OK(TryTake(&file));
+  ASSERT_OK(file->Write(0, View("again")));
+  const std::unique_ptr<Mapping> mapping = MapOf(std::move(file));
+  EXPECT_EQ(std::memcmp(mapping->data(), "again", 5), 0);
+}
+
+TEST_F(PosixRecyclingTest, LeavesAFileAloneThatIsMapped) {
+  std::unique_ptr<Mapping> mapping = MapOf(Open("f", OpenMode::kRead));
+  EXPECT_EQ(Take(), ErrorCode::kLocked);
+  mapping.reset();
+  EXPECT_EQ(Take(), ErrorCode::kOk);
+}
+
+TEST_F(PosixRecyclingTest, LeavesAFileAloneThatAnotherProcessHasMapped) {
+  std::array<int, 2> ready{};
+  ASSERT_EQ(::pipe(ready.data()), 0);
+  const pid_t reader = Fork([&] {
+    const std::unique_ptr<Mapping> mapping = MapOf(Open("f", OpenMode::kRead));
+    EXPECT_EQ(::write(ready[1], "x", 1), 1);
+    return ::pause();
+  });
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  EXPECT_EQ(Take(), ErrorCode::kLocked);
+  ::kill(reader, SIGKILL);
+  WaitFor(reader);
+  EXPECT_EQ(Take(), ErrorCode::kOk) << "the dead hold nothing";
+  ::close(ready[0]);
+  ::close(ready[1]);
+}
+
+TEST_F(PosixRecyclingTest, NobodyMapsWhatIsBeingTaken) {
+  std::unique_ptr<File> early = Open("f", OpenMode::kRead);
+  std::unique_ptr<File> late = Open("f", OpenMode::kRead);
+  std::unique_ptr<File> taken;
+  ASSERT_OK(TryTake(&taken));
+  std::unique_ptr<Mapping> mapping;
+  EXPECT_EQ(platform_.Map(std::move(early), kPage, false, &mapping).code(), ErrorCode::kNotFound);
+  const std::unique_ptr<Mapping> own = MapOf(std::move(taken));
+  MapOf(std::move(late));
+}
+
+TEST_F(PosixRecyclingTest, LeavesAFileAloneThatHasAnotherName) {
+  ASSERT_EQ(::link(Path("f").c_str(), Path("backup").c_str()), 0);
+  EXPECT_EQ(Take(), ErrorCode::kLocked);
+  ASSERT_OK(platform_.Remove(Path("backup")));
+  EXPECT_EQ(Take(), ErrorCode::kOk);
+}
+
+#if defined(__linux__)  // where there is a call that empties the page cache
+TEST_F(PosixRecyclingTest, LeavesAFileAloneThatWouldHaveToBeReadFirst) {
+  const std::unique_ptr<File> file = Open("f", OpenMode::kReadWrite);
+  ASSERT_OK(file->Sync());
+  posix::Descriptor descriptor;
+  ASSERT_OK(posix::OpenDescriptor(Path("f"), O_RDONLY, &descriptor));
+  // On a file system in memory there is nothing to drop it to.
+  if (::posix_fadvise(descriptor.get(), 0, 0, POSIX_FADV_DONTNEED) != 0 || posix::IsInMemory(descriptor.get(), kPage)) {
+    GTEST_SKIP() << "the page cache of this file system cannot be emptied";
+  }
+  EXPECT_EQ(Take(), ErrorCode::kLocked);
+}
+#endif
 
 long MinorFaults() {
   rusage usage{};
