@@ -79,6 +79,8 @@ TEST_F(RecyclingTest, NoMoreFilesAreKeptThanTheOptionSays) {
     TestLog log;
     log.Open(Keeping(most));
     log.AppendQuarters(1, 40);
+    ASSERT_OK(log->TruncateBefore(17));
+    EXPECT_LE(KeptFiles(log), most);
     ASSERT_OK(log->TruncateBefore(37));
     EXPECT_LE(KeptFiles(log), most);
     log.AppendQuarters(41, 80);
@@ -235,17 +237,19 @@ TEST_F(RecyclingTest, NothingOfAnEarlierLifeComesBack) {
 TEST_F(RecyclingTest, AnIdentityCountsWhateverStandsInTheSectorOfTheSpare) {
   log_.Open();
   TurnOverUntil(2);
-  log_.Append("one");
+  const uint64_t first = log_->last_sequence() + 1;
+  log_.AppendQuarters(first, first + 8);
   log_.Sync();
-  const uint64_t last = log_->last_sequence();
-  const uint64_t active = log_->Segments().back().id;
+  const std::vector<SegmentInfo> segments = log_->Segments();
   log_.Kill();
-  log_.Edit(active, [active](SegmentFile& file) { StoreSpare(file.data(), active); });
+  for (const SegmentInfo& segment : segments) {
+    log_.Edit(segment.id, [&segment](SegmentFile& file) { StoreSpare(file.data(), segment.id); });
+  }
   log_.Reboot();
   log_.Open();
-  EXPECT_EQ(log_->last_sequence(), last);
-  EXPECT_EQ(log_.Data().back(), "one");
-  EXPECT_FALSE(LoadSpare(ReadFile(log_.SegmentPath(active)).data())) << "it is put right";
+  EXPECT_EQ(log_->last_sequence(), first + 8);
+  ExpectQuarters(log_);
+  EXPECT_FALSE(LoadSpare(ReadFile(segments.back().path).data())) << "it is put right where appending goes on";
 }
 
 // Segments that are larger than the window that is zeroed ahead: behind it stands what the file held.

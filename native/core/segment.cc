@@ -28,6 +28,11 @@ Status Segment::Sync(uint64_t offset, uint64_t length) {
   return CheckMemory();
 }
 
+Status Segment::Touch(uint64_t begin, uint64_t end) {
+  end = std::min(end, size());
+  return begin < end ? mapping_->Populate(begin, end - begin) : Status::Ok();
+}
+
 Status Segment::CheckMemory() const { return segwal::CheckMemory(*failure(), id()); }
 
 void Segment::SetLimit(uint64_t limit) {

@@ -59,6 +59,8 @@ class Segment {
   std::byte* data() const { return mapping_->data(); }
   const std::shared_ptr<MappingFailure>& failure() const { return mapping_->failure(); }
 
+  // Makes the pages of [begin, end), which a sync has write-protected, writable again. Where the segment ends, nothing.
+  Status Touch(uint64_t begin, uint64_t end);
   // The bytes of the range are on the medium when this returns ok, and were what the appenders stored.
   Status Sync(uint64_t offset, uint64_t length);
   // kIo when memory of the segment had to be replaced (platform.h): frames that were stored since are nowhere.

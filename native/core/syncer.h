@@ -100,6 +100,7 @@ class Syncer {
   bool header_synced_ = true;
   // Guarded by step_mutex_. The blocks of that segment have been written up to here, if only with zeros.
   uint64_t written_end_ = 0;
+  uint64_t protected_end_ = 0;  // guarded by step_mutex_: where the last sync ended
 
   std::mutex listeners_mutex_;  // taken last, and held while listeners are called
   std::vector<DurabilityListener*> listeners_;
