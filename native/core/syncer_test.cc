@@ -80,6 +80,45 @@ TEST(SyncerAloneTest, AfterASyncItStaysAwakeForTheDelayAndNoAppendHasToWakeIt) {
   syncer.Stop();
 }
 
+// With nothing to do it goes on looking for a hundred delays. Then it sleeps: an idle log costs nothing.
+TEST(SyncerAloneTest, ItSleepsOnlyWhenTheLogHasBeenIdleForLong) {
+  WriterParts parts;
+  CommittedWalk walk(parts.state(), parts.Begin());
+  Syncer syncer(parts.state(), walk, parts.Begin(), SyncPolicy{.delay_us = 5000});
+  syncer.Start();
+  Appender appender(parts.state());
+  EXPECT_EQ(appender.AppendPlain("a", 1), 1u);
+  EXPECT_OK(syncer.Wait(1));
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_NE(parts.current()->limit().load(), Segment::kAttentionLimit) << "after " << i * 10 << " ms";
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE(ComesTrue([&] { return parts.current()->limit().load() == Segment::kAttentionLimit; }));
+  syncer.Stop();
+}
+
+// Or the next append would take the faults of what the sync has write-protected.
+TEST_F(SyncerTest, WhatASyncHasProtectedAheadOfTheLogIsMadeWritableAgain) {
+  log_.Open();
+  std::atomic<uint64_t> synced_to = 0;
+  std::atomic<uint64_t> touched_from = 0;
+  std::atomic<uint64_t> touched_to = 0;
+  log_.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kSyncMapping) synced_to = call.offset + call.length;
+    if (call.operation != Operation::kPopulate) return;
+    touched_from = call.offset;
+    touched_to = call.offset + call.length;
+  });
+  for (int i = 0; i < 5; ++i) {
+    log_.Append("a");
+    log_.Sync();
+    // The watermark is told first, so that nobody waits for this.
+    const uint64_t end = log_->Segments().back().bytes;
+    EXPECT_TRUE(ComesTrue([&] { return touched_from == end && touched_to > end && touched_to >= synced_to; }));
+  }
+  log_.platform().Watch(nullptr);
+}
+
 TEST_F(SyncerTest, WhatIsAppendedWhileItStaysAwakeIsSyncedInTime) {
   OpenWithListener(InTheBackground(2000));
   for (uint64_t sequence = 1; sequence < 20; sequence += 2) {
