@@ -10,16 +10,54 @@ const page = readFileSync(join(import.meta.dirname, 'page.html'), 'utf8');
 
 /** @param document what results.schema.json describes */
 export function renderReport(document) {
-  const library = readFileSync(join(dirname(require.resolve('chart.js')), 'chart.umd.min.js'), 'utf8');
+  const { flames = [] } = document;
   const parts = {
     summary: summary(document),
     peers: peerList(document.peers),
     tables: tables(document.results),
-    library: library.replace(/^\/\/# sourceMappingURL=.*$/m, ''),
-    data: JSON.stringify(plots(document)).replaceAll('<', '\\u003c'),
+    flames: flames.length === 0 ? '' : flameSection,
+    library: [chartLibrary(), ...(flames.length === 0 ? [] : flameLibraries())].join('\n'),
+    data: asScript(plots(document)),
+    flameData: asScript(flames),
   };
   return page.replace(/<!--(\w+)-->|\/\*(\w+)\*\//g, (all, html, script) => parts[html ?? script] ?? all);
 }
+
+function asScript(value) {
+  return JSON.stringify(value).replaceAll('<', '\\u003c');
+}
+
+function chartLibrary() {
+  const library = readFileSync(join(dirname(require.resolve('chart.js')), 'chart.umd.min.js'), 'utf8');
+  return library.replace(/^\/\/# sourceMappingURL=.*$/m, '');
+}
+
+/** d3-flame-graph, after the parts of d3 that it is made of; each of them puts what it has into the one object `d3`. */
+function flameLibraries() {
+  const flameGraph = require.resolve('d3-flame-graph');
+  const near = createRequire(flameGraph);
+  const parts = 'array color dispatch ease format hierarchy interpolate scale selection timer transition'.split(' ');
+  const paths = parts.map((part) => join(dirname(near.resolve(`d3-${part}`)), '..', 'dist', `d3-${part}.min.js`));
+  const { name, version, license, homepage } = JSON.parse(
+    readFileSync(join(dirname(flameGraph), '..', 'package.json')),
+  );
+  return [
+    ...paths.map((path) => readFileSync(path, 'utf8')),
+    `// ${name} ${version}, ${license}, ${homepage}`, // the others say so themselves
+    readFileSync(flameGraph.replace(/\.js$/, '.min.js'), 'utf8'),
+  ];
+}
+
+const flameSection = `
+    <h2>Flame graphs</h2>
+    <p>
+      Where the processors' time goes, one row for each function on the stack, the caller below. Waiting, for the disk or
+      for another thread, is not in them. A click makes a box as wide as the page, one on the lowest box goes back.
+      <span class="kernel">kernel</span> <span class="javascript">JavaScript</span> <span class="segwal">segwal</span>
+      <span class="rest">Node.js, V8 and the C library</span>
+    </p>
+    <label>Find, by regular expression: <input type="search" id="find" /></label>
+    <div id="flames"></div>`;
 
 function summary({ machine, options }) {
   const rows = { ...machine, repeats: options.repeats, 'seconds of a timed trial': options.seconds };

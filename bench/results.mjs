@@ -1,5 +1,5 @@
 // The shape of a file of results, and whether one has it.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import Ajv2020 from 'ajv/dist/2020.js';
@@ -24,6 +24,13 @@ export function checkResults(document, name = 'the results') {
   if (strange.length > 0) throw new Error(`${name} have no chart ${strange.join(', ')}`);
   const empty = [...charts].filter((chart) => !plotted.has(chart));
   if (empty.length > 0) throw new Error(`${name} have nothing for the chart ${empty.join(', ')}`);
+}
+
+/** Each flame graph is one line: so deep a tree would be little but indentation. */
+export function writeResults(path, { flames, ...rest }) {
+  const text = JSON.stringify(rest, null, 1);
+  const lines = flames?.map((flame) => `\n  ${JSON.stringify(flame)}`);
+  writeFileSync(path, lines === undefined ? text : `${text.slice(0, -2)},\n "flames": [${lines.join(',')}\n ]\n}`);
 }
 
 export function readResults(path) {
