@@ -12,6 +12,7 @@ export class Harness {
   peers = [];
   results = [];
   curves = [];
+  flames = [];
   charts = [];
   #trials = 0;
 
@@ -49,6 +50,7 @@ export class Harness {
       else for (const each of runnable) await run(each);
     }
     this.curves.push(...curvesOf(suite, name, trials));
+    this.flames.push(...Object.values(trials).flatMap((own) => own.flatMap(({ flame = [] }) => flame)));
     const results = (measures ?? [rest]).map((measure) => summarizeMeasure(suite, name, measure, trials));
     this.results.push(...results);
     return results;

@@ -11,7 +11,7 @@ import { workDirectory } from './environment.mjs';
 import { Harness } from './harness.mjs';
 import { renderReport } from './html.mjs';
 import { printHeader, printMachine, printPeers, printResult } from './report.mjs';
-import { checkResults, schemaVersion } from './results.mjs';
+import { checkResults, schemaVersion, writeResults } from './results.mjs';
 
 const suites = [
   'append',
@@ -26,6 +26,7 @@ const suites = [
   'life',
   'peers',
   'instructions',
+  'profile',
 ];
 const roomNeeded = 8 * 2 ** 30;
 const smoke = { scale: 1 / 100, seconds: 0.1, longSeconds: 0.3, repeats: 1 };
@@ -78,7 +79,7 @@ try {
 for (const { name, missing } of harness.peers)
   if (missing !== undefined) console.log(`\nnot measured: ${name}: ${missing}`);
 
-const { machine, peers, charts, results, curves } = harness;
+const { machine, peers, charts, results, curves, flames } = harness;
 const document = {
   schema: schemaVersion,
   machine,
@@ -87,11 +88,12 @@ const document = {
   charts,
   results,
   curves,
+  ...(flames.length > 0 && { flames }),
 };
 checkResults(document);
 const json = options.json ?? join(options.dir, 'results.json');
 const html = options.html ?? join(options.dir, 'report.html');
 mkdirSync(options.dir, { recursive: true });
-writeFileSync(json, JSON.stringify(document, null, 1));
+writeResults(json, document);
 writeFileSync(html, renderReport(document));
 console.log(`\n${Math.round((performance.now() - began) / 1000)} s; every number is in ${json}, with plots in ${html}`);
