@@ -83,7 +83,7 @@ class Segment {
   bool low_water_passed = false;
   int64_t byte_base = 0;  // byte_base + offset: bytes of frames appended before that offset since the log was opened
   bool sealed = false;    // and durable to its end
-  std::shared_ptr<Segment> next;
+  std::shared_ptr<Segment> next;  // until the syncer has stepped over to it
 
   // Guarded by CommittedWalk's mutex until the walk has passed the end, constant afterwards.
   Seal seal;

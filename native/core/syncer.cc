@@ -161,7 +161,9 @@ Status Syncer::SyncToCommittedEnd() {
     std::shared_ptr<Segment> next;
     {
       const std::lock_guard lock(state_.mutex);
-      next = full->next;
+      // Nobody steps over it after this. Who has this segment still, an appender that has been idle since, must not
+      // keep all that came behind it.
+      next = std::move(full->next);
     }
     header_synced_ = false;
     written_end_ = next->identity().recycled() ? next->size() : 0;

@@ -158,8 +158,8 @@ Status WritableLog::Rotate() {
     RotateLocked(state_);
     if (state_.current == full) return state_.fatal;
   }
-  // The watermark follows the seal.
-  const uint64_t last = full->next->base_sequence() - 1;
+  // The watermark follows the seal. The word is sealed, so it stays.
+  const uint64_t last = full->base_sequence() + PointerCount(full->pointer().load(std::memory_order_relaxed)) - 1;
   const auto done = [&] {
     return (full->sealed && state_.durable.load(std::memory_order_acquire) >= last) ||
            state_.truncations != truncations;
