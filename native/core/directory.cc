@@ -162,7 +162,19 @@ Status LogDirectory::ReadFirstPage(uint64_t id, std::array<std::byte, kSegmentHe
   return file->Read(0, *page, &count);
 }
 
+// Twice when it is not what the name says, for a live writer may have removed the segment after its file was opened
+// here, and the file be another segment by now, or about to become one. Then the name is gone.
 Status LogDirectory::ReadSegmentHeader(uint64_t id, SegmentHeader* header) const {
+  Status status = ReadSegmentHeaderOnce(id, header);
+  if (!status.ok()) return status;
+  const bool used = header->state == SectorState::kValid;
+  const bool unused = header->state == SectorState::kAbsent && !header->traces && !header->spare;
+  if (unused || (used && header->identity.segment_id == id)) return status;
+  *header = {};
+  return ReadSegmentHeaderOnce(id, header);
+}
+
+Status LogDirectory::ReadSegmentHeaderOnce(uint64_t id, SegmentHeader* header) const {
   std::unique_ptr<File> file;
   SEGWAL_TRY(platform_.Open(SegmentPath(id), OpenMode::kRead, &file));
   return ReadSegmentHeader(id, file.get(), header);

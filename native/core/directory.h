@@ -109,6 +109,7 @@ class LogDirectory {
   static constexpr const char* kRecyclable = "recyclable-";
 
   Status CreateWithParents(const std::string& path) const;
+  Status ReadSegmentHeaderOnce(uint64_t id, SegmentHeader* header) const;
   // Writes a file that did not exist, and syncs it; not the directory.
   Status WriteNewFile(const std::string& path, ByteView bytes) const;
   Status WriteNote(const std::string& name, const std::string& why) const;

@@ -186,7 +186,8 @@ Status ReadOnlyLog::Refresh() {
   for (int again = 0; again < 100; ++again) {
     status = Follow();
     if (status.ok()) status = CheckDurableEnd();
-    if (status.ok() || !TruncatedSince()) break;
+    // What wal.meta called the first segment may have gone before it was read: then wal.meta says another one.
+    if (status.ok() || !(status.code() == ErrorCode::kNotFound || TruncatedSince())) break;
   }
   return status;
 }

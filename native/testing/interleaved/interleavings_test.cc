@@ -137,6 +137,7 @@ class Case final : public DurabilityListener {
     state_.spare = nullptr;
     state_.current = nullptr;
     begin_ = {};
+    made_.clear();
     catalog_.Clear();
   }
 
@@ -203,6 +204,7 @@ class Case final : public DurabilityListener {
     const std::lock_guard lock(state_.mutex);
     if (state_.spare || spares_-- <= 0) return;
     Require(Allocator::MakeSegment(state_, log_id_, state_.current->id() + 1, kMinSegmentSize, &state_.spare));
+    made_[state_.spare->id()] = state_.spare;
     state_.writer_wake.notify_all();
   }
 
@@ -224,9 +226,10 @@ class Case final : public DurabilityListener {
         }
         continue;
       }
-      Require(found == FrameState::kUnclaimed && segment.next != nullptr,
+      const auto next = made_.find(segment.id() + 1);
+      Require(found == FrameState::kUnclaimed && next != made_.end(),
               "record " + std::to_string(sequence + 1) + " is called committed and is not whole");
-      at = {.segment = segment.next, .offset = kSegmentHeaderSize};
+      at = {.segment = next->second, .offset = kSegmentHeaderSize};
     }
   }
 
@@ -259,6 +262,7 @@ class Case final : public DurabilityListener {
   std::unique_ptr<CommittedWalk> walk_;
   std::unique_ptr<Syncer> syncer_;
   int spares_;
+  std::map<uint64_t, std::shared_ptr<Segment>> made_;  // spares and what became of them
   std::map<uint64_t, std::string> appended_;
   uint64_t told_ = 0;
 };
