@@ -14,6 +14,7 @@ import { expectRangeError, expectTypeError, expectWalError } from './helpers/err
 import { randomFrom } from './helpers/appends';
 import { LogFiles, makeFastDirectory } from './helpers/log-files';
 import { smallSegment, useLogs } from './helpers/logs';
+import { injectInto, straceRefusal } from './helpers/orders';
 import { startChild } from './helpers/processes';
 import type { Child } from './helpers/processes';
 
@@ -268,9 +269,17 @@ whereRecycled(
   },
 );
 
-describe('readers of a log that is turned over as fast as can be', () => {
-  const milliseconds = Number(process.env['SEGWAL_TURNING_MS'] ?? 4000);
+const turningMs = Number(process.env['SEGWAL_TURNING_MS'] ?? 4000);
 
+/** What a child says when it is told to come to its end. */
+async function lastLine<T>(child: Child): Promise<T> {
+  child.process.stdin.end();
+  const { status, signal, stdout, stderr } = await child.outcome();
+  expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' });
+  return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as T;
+}
+
+describe('readers of a log that is turned over as fast as can be', () => {
   /** The writer, readers in its process and its threads, and in processes of their own. */
   async function readWhileTurning(task: Partial<Task>, processes: readonly Manner[]): Promise<[Turned, Reading[]]> {
     const directory = join(makeFastDirectory(), 'log'); // nobody waits for a disk
@@ -287,19 +296,12 @@ describe('readers of a log that is turned over as fast as can be', () => {
       expect(await writer.line()).toBe('turning');
       const readers = processes.map((manner) => startChild('derived-reader', directory, manner));
       for (const reader of readers) expect(await reader.line()).toBe('reading');
-      await sleep(milliseconds);
+      await sleep(turningMs);
       const readings = await Promise.all(readers.map((reader) => lastLine<Reading>(reader)));
       return [await lastLine<Turned>(writer), readings];
     } finally {
       rmSync(dirname(directory), { recursive: true, force: true });
     }
-  }
-
-  async function lastLine<T>(child: Child): Promise<T> {
-    child.process.stdin.end();
-    const { status, signal, stdout, stderr } = await child.outcome();
-    expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' });
-    return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as T;
   }
 
   function expectRight(reading: Reading): void {
@@ -345,6 +347,38 @@ describe('readers of a log that is turned over as fast as can be', () => {
     60_000,
   );
 });
+
+const refusal = straceRefusal();
+(recycles && refusal === undefined ? test : test.skip)(
+  `a reader for whom a file becomes another segment after it was opened says that the log was truncated${
+    refusal === undefined ? only : ` (not tried: system calls cannot be delayed here: ${refusal})`
+  }`,
+  async () => {
+    const directory = join(makeFastDirectory(), 'log');
+    try {
+      // A segment goes every few ms: hardly more than a reader needs to read a header now.
+      const options = { segmentSize: smallSegment, recycleSegments: 1 };
+      const task: Task = { directory, options, keep: 1, readers: [], workers: [], pause: 12 };
+      const writer = startChild('turn-over', JSON.stringify(task));
+      expect(await writer.line()).toBe('turning');
+      const readers = ['open', 'live'].map((manner) => startChild('derived-reader', directory, manner));
+      const tracers: { ended: Promise<unknown> }[] = [];
+      for (const reader of readers) {
+        expect(await reader.line()).toBe('reading');
+        tracers.push(await injectInto(reader.pid, 'pread64:delay_enter=2000'));
+      }
+      await sleep(turningMs);
+      for (const reader of readers) {
+        expect(await lastLine<Reading>(reader)).toMatchObject({ wrong: [], failures: [] });
+      }
+      expect((await lastLine<Turned>(writer)).recycled).toBeGreaterThan(0);
+      await Promise.all(tracers.map(({ ended }) => ended));
+    } finally {
+      rmSync(dirname(directory), { recursive: true, force: true });
+    }
+  },
+  60_000,
+);
 
 describe('a writer that is killed while it turns a log over', () => {
   const kills = Number(process.env['SEGWAL_KILLS'] ?? 30);

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 
 import { WalManager } from '../../lib';
@@ -18,6 +18,8 @@ export interface Task {
   keep: number;
   readers: Manner[];
   workers: Manner[];
+  /** ms between one turn and the next; for readers that are slow. */
+  pause?: number;
 }
 
 export interface Turned {
@@ -33,7 +35,7 @@ function filesIn(directory: string, folder: string): string[] {
   return readdirSync(join(directory, folder));
 }
 
-async function turnOver({ directory, options, keep, readers, workers }: Task): Promise<void> {
+async function turnOver({ directory, options, keep, readers, workers, pause = 0 }: Task): Promise<void> {
   let ended = false;
   process.stdin.resume().once('end', () => (ended = true));
   const wal = await WalManager.open(directory, options);
@@ -53,6 +55,7 @@ async function turnOver({ directory, options, keep, readers, workers }: Task): P
     const now = wal.stats().rotations;
     if (now === rotations) continue;
     rotations = now;
+    if (pause > 0) await sleep(pause);
     await wal.truncateBefore(Math.max(1, wal.lastSequence - keep));
     const kept = filesIn(directory, 'metadata').filter((name) => name.startsWith('recyclable-')).length;
     turned.kept = Math.max(turned.kept, kept);
