@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <thread>
+#include <utility>
 
 #include "testing/assertions.h"
 #include "testing/files.h"
@@ -98,6 +99,45 @@ TEST_F(ReadOnlyLogTest, IsNotLeftBehindWhenEverythingThatItKnewIsTruncated) {
   EXPECT_EQ(follower_->last_sequence(), 14u);
   log_.AppendQuarters(15, 20);
   EXPECT_EQ(follower_->last_sequence(), 20u);
+}
+
+TEST_F(ReadOnlyLogTest, AFileThatBecomesAnotherSegmentBeforeItIsReadIsNoDamage) {
+  if (!platform_.RecyclesFiles()) GTEST_SKIP() << "nothing is recycled here";
+  for (const uint64_t id : {1, 2, 3}) {
+    TestLog log;
+    log.Open();
+    log.AppendQuarters(1, 14);
+    bool met = false;
+    platform_.Watch([&](const Call& call) {
+      if (call.operation != Operation::kRead || call.path != log.SegmentPath(id) || std::exchange(met, true)) return;
+      ASSERT_OK(log->TruncateBefore(4 * id + 1));
+      log.AppendQuarters(15, 40);
+    });
+    std::shared_ptr<Log> follower;
+    EXPECT_OK(Log::Open(platform_, log.path(), ReadOnly(), &follower));
+    platform_.Watch(nullptr);
+    EXPECT_TRUE(met);
+    EXPECT_GE(log->Stats().segments_recycled, std::min<uint64_t>(id, 2));
+    ASSERT_TRUE(follower);
+    EXPECT_EQ(follower->first_sequence(), 4 * id + 1);
+    EXPECT_EQ(DataOf(*follower).back(), TestLog::QuarterRecord(40));
+  }
+}
+
+TEST_F(ReadOnlyLogTest, LooksAgainWhenTheFirstSegmentGoesBeforeItIsOpened) {
+  log_.Open();
+  log_.AppendQuarters(1, 4);
+  Follow();
+  log_.AppendQuarters(5, 14);
+  ASSERT_OK(log_->TruncateBefore(9));
+  bool met = false;
+  platform_.Watch([&](const Call& call) {
+    if (call.operation != Operation::kOpen || call.path != log_.SegmentPath(3) || std::exchange(met, true)) return;
+    ASSERT_OK(log_->TruncateBefore(13));
+  });
+  EXPECT_EQ(Seen(), (Texts{TestLog::QuarterRecord(13), TestLog::QuarterRecord(14)}));
+  platform_.Watch(nullptr);
+  EXPECT_TRUE(met);
 }
 
 TEST_F(ReadOnlyLogTest, FollowsAWriterThatNeverStops) {
