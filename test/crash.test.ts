@@ -1,6 +1,6 @@
 // Writers that are killed at random moments, over and over, on the same logs: what they were told is there, and nothing
 // that they did not append.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +9,8 @@ import { WalManager } from '../lib';
 import type { WalRecord } from '../lib';
 import { Acknowledgements, makeAppend, mostRecordsOfAnAppend, parseAuthor, randomFrom } from './helpers/appends';
 import type { Author } from './helpers/appends';
-import { makeFastDirectory } from './helpers/log-files';
+import { identityOf } from './helpers/format';
+import { LogFiles, makeFastDirectory } from './helpers/log-files';
 import { smallSegment } from './helpers/logs';
 import { startChild } from './helpers/processes';
 
@@ -24,6 +25,7 @@ interface VictimOptions {
   directory: string;
   threads: number;
   segmentSize: number;
+  turnsOver?: boolean;
 }
 
 /** One log, and what is known of it from the kills before. */
@@ -31,6 +33,8 @@ class Victim {
   acknowledged = 0;
   holes = 0;
   segments = 0;
+  /** Segments in use that were made of the file of another one, as the kills left them. */
+  recycled = 0;
   /** Whose is what, by sequence number. */
   private readonly known = new Map<number, string>();
   private last = 0;
@@ -46,10 +50,10 @@ class Victim {
 
   /** Starts a writer and kills it: mostly while it writes, now and then while it starts, opens and recovers. */
   async kill(life: number): Promise<void> {
-    const { threads, segmentSize } = this.options;
+    const { threads, segmentSize, turnsOver = false } = this.options;
     const random = randomFrom(life);
     writeFileSync(this.notes, Buffer.alloc(Acknowledgements.size(threads)));
-    const task = { directory: this.log, notes: this.notes, life, threads, segmentSize };
+    const task = { directory: this.log, notes: this.notes, life, threads, segmentSize, turnsOver };
     const child = startChild('doomed-writer', JSON.stringify(task));
     if (random() < 0.85) await child.line();
     await sleep(random() * (random() < 0.2 ? 150 : 50));
@@ -58,6 +62,10 @@ class Victim {
   }
 
   async examine(life: number): Promise<void> {
+    if (existsSync(this.log)) {
+      const files = LogFiles.read(this.log);
+      this.recycled += files.segments.filter((id) => identityOf(files.segment(id)).recycled).length;
+    }
     const wal = await WalManager.open(this.log, { segmentSize: this.options.segmentSize });
     try {
       const verdicts = new Set(wal.recovery.findings.map((finding) => finding.case));
@@ -161,6 +169,8 @@ test(
       // Without a disk to wait for, it is the writing and not the waiting that the kill hits.
       new Victim({ directory: join(memory, 'one'), threads: 1, segmentSize: smallSegment }),
       new Victim({ directory: join(memory, 'three'), threads: 3, segmentSize: 16 * smallSegment }),
+      new Victim({ directory: join(memory, 'over'), threads: 1, segmentSize: smallSegment, turnsOver: true }),
+      new Victim({ directory: join(memory, 'over-two'), threads: 2, segmentSize: smallSegment, turnsOver: true }),
     ];
     const lives = Array.from({ length: kills }, (_, i) => (seed + i) >>> 0);
     try {
@@ -185,6 +195,7 @@ test(
     }
     expect(acknowledged).toBeGreaterThan(kills * 10);
     expect(segments).toBeGreaterThan(kills * 2);
+    if (process.platform === 'linux') expect(total((victim) => victim.recycled)).toBeGreaterThan(kills / 10);
     for (const directory of [disk, memory]) rmSync(directory, { recursive: true, force: true });
   },
   60_000 + kills * 1000,

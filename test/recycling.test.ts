@@ -12,6 +12,7 @@ import { appendDerived, dataOf, isDerived } from './helpers/derived';
 import type { Manner, Reading } from './helpers/derived';
 import { expectRangeError, expectTypeError, expectWalError } from './helpers/errors';
 import { randomFrom } from './helpers/appends';
+import { identityOf } from './helpers/format';
 import { LogFiles, makeFastDirectory } from './helpers/log-files';
 import { smallSegment, useLogs } from './helpers/logs';
 import { injectInto, straceRefusal } from './helpers/orders';
@@ -409,7 +410,7 @@ describe('a writer that is killed while it turns a log over', () => {
           expect({ signal, stderr }).toEqual({ signal: 'SIGKILL', stderr: '' });
           leftBehind += kept(directory).length;
           const files = LogFiles.read(directory);
-          recycled += files.segments.filter((id) => (files.segment(id).readUInt32LE(12) & 2) !== 0).length;
+          recycled += files.segments.filter((id) => identityOf(files.segment(id)).recycled).length;
 
           const reader = await WalManager.open(directory, { readOnly: true });
           expectDerived(reader);

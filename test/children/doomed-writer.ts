@@ -14,10 +14,12 @@ interface Task {
   life: number;
   threads: number;
   segmentSize: number;
+  /** Truncates so often that it writes to segments that it has recycled, most of the time. */
+  turnsOver: boolean;
 }
 
 async function write(
-  { directory, notes, life, threads, segmentSize }: Task,
+  { directory, notes, life, threads, segmentSize, turnsOver }: Task,
   thread: number,
   ready: () => unknown,
 ): Promise<void> {
@@ -36,8 +38,8 @@ async function write(
     if (random() < 0.003) await wal.sync();
     if (random() < 0.001) await wal.rotate();
     if (random() < 0.01) await setImmediate();
-    if (thread === 0 && random() < 0.0005) {
-      const before = Math.max(1, sequence - 1000);
+    if (thread === 0 && random() < (turnsOver ? 0.03 : 0.0005)) {
+      const before = Math.max(1, sequence - (turnsOver ? 100 : 1000));
       note.writeBigUInt64LE(BigInt(before));
       writeSync(file, note, 0, 8, Acknowledgements.size(threads) - 8);
       await wal.truncateBefore(before);

@@ -110,14 +110,16 @@ export interface Identity {
   created: number;
   /** Compaction has written it: the file ends with its frames. */
   compacted?: boolean;
+  /** The file had been another segment before. */
+  recycled?: boolean;
 }
 
 export function writeIdentity(segment: Buffer, identity: Identity): void {
-  const { logId, segment: id, base, salt, size, created, compacted = false } = identity;
+  const { logId, segment: id, base, salt, size, created, compacted = false, recycled = false } = identity;
   const bytes = sector(
     identityMagic,
     u32(version),
-    u32(compacted ? 1 : 0),
+    u32((compacted ? 1 : 0) | (recycled ? 2 : 0)),
     logId,
     u64(id),
     u64(base),
@@ -140,6 +142,7 @@ export function readIdentity(segment: Buffer): Identity | undefined {
     size: number64(segment, 56),
     created: number64(segment, 64),
     compacted: (segment.readUInt32LE(12) & 1) !== 0,
+    recycled: (segment.readUInt32LE(12) & 2) !== 0,
   };
 }
 
