@@ -100,6 +100,7 @@ describe('a log that turns over', () => {
     for (let i = 0; i < 10; i++) fillSegment(wal);
     const ids = wal.segments().map(({ id }) => id);
     const newest = ids.slice(-1 - most, -1);
+    await wal.truncateBefore(wal.segments()[6]?.firstSequence as number); // those make room for the next
     await wal.truncateBefore(wal.lastSequence);
     // One of them may have become a spare since.
     expect(newest.map((id) => `recyclable-${id}`)).toEqual(expect.arrayContaining(kept()));

@@ -124,6 +124,25 @@ TEST_F(ReadOnlyLogTest, AFileThatBecomesAnotherSegmentBeforeItIsReadIsNoDamage) 
   }
 }
 
+TEST_F(ReadOnlyLogTest, AFileThatBecomesAnotherSegmentBeforeItIsMappedIsNotReadAsItsOwn) {
+  if (!platform_.RecyclesFiles()) GTEST_SKIP() << "nothing is recycled here";
+  log_.Open();
+  log_.AppendQuarters(1, 14);
+  Follow();
+  bool met = false;
+  platform_.Watch([&](const Call& call) {
+    if (call.operation != Operation::kMap || call.path != log_.SegmentPath(2) || std::exchange(met, true)) return;
+    ASSERT_OK(log_->TruncateBefore(9));
+    log_.AppendQuarters(15, 40);
+  });
+  std::vector<TestRecord> records;
+  EXPECT_CODE(ReadRecords(*follower_, {}, &records), kTruncated);
+  platform_.Watch(nullptr);
+  EXPECT_TRUE(met);
+  EXPECT_GE(log_->Stats().segments_recycled, 1u);
+  EXPECT_EQ(records.size(), 4u);
+}
+
 TEST_F(ReadOnlyLogTest, LooksAgainWhenTheFirstSegmentGoesBeforeItIsOpened) {
   log_.Open();
   log_.AppendQuarters(1, 4);
