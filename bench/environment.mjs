@@ -77,6 +77,20 @@ export async function medianBurst(bursts, records, append) {
   return { value: at(0.5), details: { bursts, records, slowestTenth: at(0.1), fastestTenth: at(0.9) } };
 }
 
+/** As a service with little to do appends: one record now and then. How long `append(i)` takes, in µs. */
+export async function afterPauses(count, append) {
+  const times = [];
+  for (let i = 0; i < count; i++) {
+    await setTimeout(25);
+    const begin = process.hrtime.bigint();
+    append(i);
+    times.push(Number(process.hrtime.bigint() - begin) / 1000);
+  }
+  times.sort((a, b) => a - b);
+  const at = (share) => times[Math.floor((times.length - 1) * share)];
+  return { value: at(0.5), more: { p50: at(0.5), p90: at(0.9) }, details: { count } };
+}
+
 export function describeMachine(directory) {
   const { type } = statfsSync(directory);
   return {

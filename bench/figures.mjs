@@ -58,6 +58,7 @@ const sections = {
     const [pages] = find('append', 'pages');
     return `${table(['M records/s', 'segwal', 'raw', 'ratio'], rows)}\n\nOne thread made pages of a new file ready at ${median(pages.by.raw)} GB/s.`;
   },
+  'after-pauses': () => byContender(find('append', 'one append'), ['p50, µs', 'p90, µs']),
   'durable-one': () => byContender(find('durable', 'durable, one'), ['k records/s', 'p50, µs', 'p99, µs']),
   'durable-many': () =>
     byContender(
@@ -71,10 +72,12 @@ const sections = {
     ),
   sustained: () =>
     table(
-      ['', 'segwal', 'raw, new files', 'raw, one file', 'control'],
+      ['', 'segwal', 'segwal, new files', 'raw, new files', 'raw, one file', 'control'],
       find('sustained', '').map(({ name, unit, by }) => [
         `${name.split(': ')[1]}, ${unit}`,
-        ...['segwal', 'raw, msync, new files', 'raw, msync', 'control'].map((each) => median(by[each])),
+        ...['segwal', 'segwal, new files', 'raw, msync, new files', 'raw, msync', 'control'].map((each) =>
+          median(by[each]),
+        ),
       ]),
     ),
   life: () => {
@@ -121,6 +124,7 @@ const madeOf = {
   machine: ['append', 'batch', 'durable', 'workers', 'sustained', 'peers'],
   targets: ['append', 'batch', 'durable', 'workers', 'sustained', 'tail', 'read', 'recovery', 'open', 'peers'],
   bursts: ['append', 'batch'],
+  'after-pauses': ['append'],
   'durable-one': ['durable'],
   'durable-many': ['durable'],
 };

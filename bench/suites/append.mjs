@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { WalManager } from 'segwal';
 
-import { medianBurst, measure, raw, sampleBuffers, sampleStrings } from '../environment.mjs';
+import { afterPauses, medianBurst, measure, raw, sampleBuffers, sampleStrings } from '../environment.mjs';
 
 const rawFileBytes = 64 * 2 ** 20;
 const burstBytes = 2 ** 20;
@@ -35,6 +35,17 @@ export function cases({ scale }) {
     burstCase('append Buffer, 4 KiB, bursts', 'buffer', 4096, bursts),
     burstCase('append Buffer, 16 KiB, bursts', 'buffer', 16384, bursts, 0.9),
     burstCase('append string, 100 B, bursts', 'string', 100, bursts, 0.85),
+    {
+      name: 'one append Buffer, 1 KiB, after 25 ms',
+      contenders: {
+        segwal: { trial: 'segwalAfterPauses', bytes: 1024, count: Math.ceil(160 * scale) },
+        raw: { trial: 'rawAfterPauses', bytes: 1024, count: Math.ceil(160 * scale) },
+      },
+      measures: [
+        { of: 'p50', key: 'p50', unit: 'µs', better: 'less' },
+        { of: 'p90', key: 'p90', unit: 'µs', better: 'less' },
+      ],
+    },
     appendCase('append Buffer, 100 B', 'buffer', 100, 6_000_000 * scale),
     appendCase('append Buffer, 1 KiB', 'buffer', 1024, 800_000 * scale),
     appendCase('append string, 100 B', 'string', 100, 6_000_000 * scale),
@@ -112,6 +123,20 @@ export const trials = {
     const { rotations, writerStalls } = wal.stats();
     await wal.close();
     return { ...result, details: { ...result.details, rotations, writerStalls } };
+  },
+
+  async segwalAfterPauses({ bytes, count }, directory) {
+    const records = sampleBuffers(bytes);
+    const wal = await WalManager.open(directory);
+    const result = await afterPauses(count, (i) => wal.append(records[i & 1023]));
+    await wal.close();
+    return result;
+  },
+
+  rawAfterPauses({ bytes, count }, directory) {
+    const records = sampleBuffers(bytes);
+    const file = raw.open(join(directory, 'raw'), rawFileBytes);
+    return afterPauses(count, (i) => file.appendBuffer(records[i & 1023]));
   },
 
   rawBursts({ input, bytes, bursts }, directory) {
