@@ -151,6 +151,22 @@ TEST_F(RecyclingTest, WhoOpenedAFileBeforeItWasRecycledIsTold) {
   EXPECT_CODE(map(std::move(late)), kNotFound);
 }
 
+// Its blocks have been written already, so there is nothing that zeros ahead of the log could make cheaper.
+TEST_F(RecyclingTest, AShortSyncTakesNoZerosAlong) {
+  log_.Open();
+  TurnOverUntil(3);
+  log_.Append("the first of a recycled segment");
+  log_.Sync();
+  uint64_t behind = 0;
+  log_.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kSyncMapping) behind = call.offset + call.length;
+  });
+  log_.Append("another");
+  log_.Sync();
+  log_.platform().Watch(nullptr);
+  EXPECT_EQ(behind, log_->Segments().back().bytes);
+}
+
 // Each of them costs the file, and no more: a new one takes its place.
 TEST_F(RecyclingTest, AFailureCostsTheFileAndNoMore) {
   for (const Operation operation :
