@@ -74,7 +74,7 @@ async function readInThread(directory: string, manner: Manner): Promise<void> {
   const reader = new DerivedReader(manner, () => WalManager.open(directory));
   const reading = reader.run();
   parentPort?.postMessage('ready');
-  await once(parentPort as NodeJS.EventEmitter, 'message');
+  await new Promise((resolve) => parentPort?.once('message', resolve));
   reader.stop();
   parentPort?.postMessage(await reading);
 }
