@@ -2,7 +2,8 @@
 // another implementation can crash, tear, reorder and fail on purpose.
 //
 // Shaped for the strictest system it has to live on (Windows): a mapped file is never truncated, renamed over or
-// deleted by its owner, and a file's name is final from the moment it is created.
+// deleted by its owner, and a file's name is final from the moment it is created. (Where RecyclesFiles says so, a
+// segment that was removed gets other names, mapped or not.)
 //
 // Threads: a Platform may be used from any thread. A File or Mapping may be used from several threads at once as long
 // as nobody destroys it meanwhile. Paths are UTF-8.
