@@ -89,7 +89,7 @@ TEST_F(RecyclingTest, NoMoreFilesAreKeptThanTheOptionSays) {
     const uint64_t kept = KeptFiles(log);
     EXPECT_GE(kept + 1, most) << "one may be in use already";
     EXPECT_GE(log->Stats().disk_bytes, (log->Segments().size() + kept) * TestLog::kSegmentSize);
-    if (most == 0) EXPECT_EQ(Recycled(log), 0u);
+    EXPECT_TRUE(most != 0 || Recycled(log) == 0);
     log.Close();
     EXPECT_EQ(KeptFiles(log), 0u);
   }
@@ -241,7 +241,7 @@ TEST_F(RecyclingTest, NothingOfAnEarlierLifeComesBack) {
       log.Open();
       EXPECT_EQ(log->last_sequence(), last + 1);
       EXPECT_EQ(log.Data().back(), "the only one");
-      if (!reboot) EXPECT_TRUE(log->recovery().findings.empty());
+      EXPECT_TRUE(reboot || log->recovery().findings.empty());
       EXPECT_TRUE(std::filesystem::is_empty(log.layout().QuarantinePath()));
       log.AppendQuarters(last + 2, last + 20);
       log.Sync();
@@ -487,7 +487,7 @@ TEST_F(RecycledSegmentTest, HasNoNameBeforeItsHeaderIsDurable) {
       if (found.ok()) {
         EXPECT_TRUE(header.spare) << "died at call " << calls << ", seed " << seed;
       }
-      if (status.ok()) EXPECT_OK(found);
+      EXPECT_TRUE(!status.ok() || found.ok());
     }
   }
 }
