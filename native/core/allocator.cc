@@ -116,20 +116,18 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
   state_.spare_busy = true;
   std::shared_ptr<Segment> spare;
   Status status;
-  // What cannot be recycled is gone then, and a new file does as well.
-  while (!spare && !state_.recyclable.empty()) {
-    const uint64_t old = state_.recyclable.back();
-    state_.recyclable.pop_back();
+  std::optional<uint64_t> old;
+  do {
+    old.reset();
+    if (!state_.recyclable.empty()) {
+      old = state_.recyclable.back();
+      state_.recyclable.pop_back();
+    }
     lock.unlock();
     status = MakeSegment(state_, log_id_, id, size, &spare, old);
     lock.lock();
-    if (status.ok()) state_.recycled.fetch_add(1, std::memory_order_relaxed);
-  }
-  if (!spare) {
-    lock.unlock();
-    status = MakeSegment(state_, log_id_, id, size, &spare);
-    lock.lock();
-  }
+  } while (!status.ok() && old);  // it is gone then, and the next one, or a new file, does as well
+  if (old) state_.recycled.fetch_add(1, std::memory_order_relaxed);
   state_.spare_busy = false;
   state_.spare = std::move(spare);
   state_.spare_failure = status;

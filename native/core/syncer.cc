@@ -11,8 +11,8 @@ namespace {
 constexpr uint64_t kShortSync = uint64_t{16} << 10;
 constexpr uint64_t kZerosAhead = uint64_t{64} << 10;
 
-// So many delays without anything to do the thread goes on looking before it sleeps. Being woken costs whoever appends
-// next a system call and, where the other processor has halted, some 30 µs.
+// So many delays without anything to do the thread goes on looking before it sleeps. Waking it costs whoever appends
+// next a system call, which takes long where the other processor has halted.
 constexpr uint64_t kLinger = 100;
 
 }  // namespace
@@ -97,13 +97,9 @@ void Syncer::Run() {
     if (state_.requested <= durable && !rotated() && !EnoughBytes()) {
       const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
       const uint64_t delay = policy_.delay_us * 1000;
-      if (elapsed < delay) {
-        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(delay - elapsed));
-        continue;
-      }
       const bool nothing_new = state_.AppendedSequenceLocked() <= durable;
-      if (nothing_new && elapsed < kLinger * delay) {
-        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(delay));
+      if (elapsed < (nothing_new ? kLinger : 1) * delay) {
+        state_.syncer_wake.wait_for(lock, std::chrono::nanoseconds(delay - elapsed % delay));
         continue;
       }
       if (FallAsleep()) {
