@@ -11,7 +11,6 @@
 #include "testing/files.h"
 #include "testing/process_resources.h"
 #include "testing/test_log.h"
-#include "testing/waiting.h"
 
 namespace segwal {
 namespace {
@@ -23,14 +22,6 @@ class ReadOnlyLogTest : public testing::Test {
   Status TryFollow() { return Log::Open(platform_, log_.path(), ReadOnly(), &follower_); }
   void Follow() { ASSERT_OK(TryFollow()); }
   std::vector<std::string> Seen() { return DataOf(*follower_); }
-
-  // The writer lets go of a full segment in a thread of its own; a file that is mapped is not recycled.
-  static void AwaitUnmapped(TestLog& log, uint64_t id) {
-    EXPECT_TRUE(ComesTrue([&] {
-      std::unique_ptr<File> file;
-      return Platform::Default().OpenForRecycling(log.SegmentPath(id), &file).ok();
-    })) << "segment " << id;
-  }
 
   using Texts = std::vector<std::string>;
   TestLog log_;
@@ -116,7 +107,7 @@ TEST_F(ReadOnlyLogTest, AFileThatBecomesAnotherSegmentBeforeItIsReadIsNoDamage) 
     TestLog log;
     log.Open();
     log.AppendQuarters(1, 14);
-    for (const uint64_t full : {1, 2, 3}) AwaitUnmapped(log, full);
+    for (const uint64_t full : {1, 2, 3}) log.AwaitUnmapped(full);
     bool met = false;
     platform_.Watch([&](const Call& call) {
       if (call.operation != Operation::kRead || call.path != log.SegmentPath(id) || std::exchange(met, true)) return;
@@ -138,7 +129,7 @@ TEST_F(ReadOnlyLogTest, AFileThatBecomesAnotherSegmentBeforeItIsMappedIsNotReadA
   if (!platform_.RecyclesFiles()) GTEST_SKIP() << "nothing is recycled here";
   log_.Open();
   log_.AppendQuarters(1, 14);
-  AwaitUnmapped(log_, 2);
+  log_.AwaitUnmapped(2);
   Follow();
   bool met = false;
   platform_.Watch([&](const Call& call) {

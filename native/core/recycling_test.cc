@@ -178,9 +178,13 @@ TEST_F(RecyclingTest, AFailureCostsTheFileAndNoMore) {
     log.Sync();
     // Or the spare that is being made takes the file before the call can fail.
     ASSERT_TRUE(ComesTrue([&] { return log->Stats().disk_bytes == 3 * TestLog::kSegmentSize; }));
+    log.AwaitUnmapped(1);
     ASSERT_OK(log->TruncateBefore(5));
     ASSERT_EQ(KeptFiles(log), 1u);
-    log.platform().FailOnce(operation, Status(ErrorCode::kIo, "injected", 5));
+    // Of calls with another path there is nobody else's in between.
+    const bool of_directory = operation == Operation::kRename || operation == Operation::kSyncDirectory;
+    log.platform().FailOnce(operation, Status(ErrorCode::kIo, "injected", 5), 1,
+                            of_directory ? "" : log.layout().RecyclablePath(1));
     log.AppendQuarters(6, 16);
     log.Sync();
     ExpectQuarters(log);

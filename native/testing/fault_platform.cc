@@ -68,12 +68,12 @@ class FaultMapping final : public Mapping {
 
 void FaultPlatform::FailFrom(Operation operation, Status failure, int nth) {
   const std::lock_guard lock(mutex_);
-  faults_.push_back({operation, std::move(failure), nth - 1, true});
+  faults_.push_back({operation, std::move(failure), nth - 1, true, {}});
 }
 
-void FaultPlatform::FailOnce(Operation operation, Status failure, int nth) {
+void FaultPlatform::FailOnce(Operation operation, Status failure, int nth, std::string path) {
   const std::lock_guard lock(mutex_);
-  faults_.push_back({operation, std::move(failure), nth - 1, false});
+  faults_.push_back({operation, std::move(failure), nth - 1, false, std::move(path)});
 }
 
 void FaultPlatform::Heal() {
@@ -134,7 +134,8 @@ Status FaultPlatform::Judge(const Call& call) {
   }
   if (watch_) watch_(call);
   for (auto fault = faults_.begin(); fault != faults_.end(); ++fault) {
-    if (fault->operation != call.operation || fault->after-- > 0) continue;
+    if (fault->operation != call.operation || (!fault->path.empty() && fault->path != call.path)) continue;
+    if (fault->after-- > 0) continue;
     fault->after = 0;
     Status failure = fault->failure;
     if (!fault->lasting) faults_.erase(fault);

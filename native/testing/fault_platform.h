@@ -48,8 +48,8 @@ class FaultPlatform final : public Platform {
 
   // The n-th call from now on (1: the next) of `operation`, and every one after it until Heal, fails with `failure`.
   void FailFrom(Operation operation, Status failure, int nth = 1);
-  // Only the n-th does.
-  void FailOnce(Operation operation, Status failure, int nth = 1);
+  // Only the n-th does; with `path` the n-th for that file.
+  void FailOnce(Operation operation, Status failure, int nth = 1, std::string path = {});
   void Heal();
 
   // Calls of `operation` wait until Release.
@@ -96,6 +96,7 @@ class FaultPlatform final : public Platform {
     Status failure;
     int after;  // so many calls are let through
     bool lasting;
+    std::string path;  // of the only file that it concerns; empty: of every
   };
 
   Platform& real_;

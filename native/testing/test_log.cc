@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "testing/assertions.h"
+#include "testing/waiting.h"
 
 namespace segwal {
 namespace {
@@ -105,6 +106,13 @@ std::string TestLog::QuarterRecord(uint64_t sequence) {
 
 void TestLog::AppendQuarters(uint64_t first, uint64_t last) {
   for (uint64_t sequence = first; sequence <= last; ++sequence) EXPECT_EQ(Append(QuarterRecord(sequence)), sequence);
+}
+
+void TestLog::AwaitUnmapped(uint64_t segment) {
+  EXPECT_TRUE(ComesTrue([&] {
+    std::unique_ptr<File> file;
+    return Platform::Default().OpenForRecycling(SegmentPath(segment), &file).ok();
+  })) << "segment " << segment;
 }
 
 void TestLog::Sync() { ASSERT_OK(log_->WaitDurable(log_->last_sequence())); }

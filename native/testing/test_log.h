@@ -78,6 +78,8 @@ class TestLog {
   static std::string QuarterRecord(uint64_t sequence);
 
   void Sync();  // everything
+  // Until nobody has the file of a segment mapped: the log lets go of a full one in a thread of its own.
+  void AwaitUnmapped(uint64_t segment);
   void Kill();  // as the death of the process leaves it
   void Close();
 
