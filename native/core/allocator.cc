@@ -30,16 +30,15 @@ void Allocator::Stop() {
 }
 
 Status Allocator::MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,
-                              std::shared_ptr<Segment>* segment, std::optional<uint64_t> recyclable) {
+                              std::shared_ptr<Segment>* segment, uint64_t window, std::optional<uint64_t> recyclable) {
   SegmentIdentity identity;
   identity.log_id = log_id;
   identity.segment_id = id;
   identity.segment_size = size;
   SEGWAL_TRY(state.platform.Random(std::as_writable_bytes(std::span(&identity.salt, 1))));
   std::unique_ptr<Segment> made;
-  SEGWAL_TRY(recyclable
-                 ? Segment::Recycle(state.platform, state.directory, *recyclable, identity, WriterState::kWindow, &made)
-                 : Segment::Create(state.platform, state.directory, identity, WriterState::kWindow, &made));
+  SEGWAL_TRY(recyclable ? Segment::Recycle(state.platform, state.directory, *recyclable, identity, window, &made)
+                        : Segment::Create(state.platform, state.directory, identity, window, &made));
   *segment = state.reclaimer->Own(std::move(made));
   return Status::Ok();
 }
@@ -47,6 +46,9 @@ Status Allocator::MakeSegment(WriterState& state, const LogId& log_id, uint64_t 
 void Allocator::SupplySpare() {
   std::unique_lock lock(state_.mutex);
   if (!state_.spare) MakeSpare(lock);
+  while (state_.spare && !SpareIsWhole()) ExtendSpare(lock);
+  while (RemoveUnusable(lock)) {
+  }
 }
 
 void Allocator::KeepWindow() {
@@ -59,11 +61,20 @@ void Allocator::KeepWindow() {
 void Allocator::KeepSpare() {
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
-    if (state_.spare || state_.truncating) {
+    if (state_.truncating || (state_.spare && SpareIsWhole() && unusable_.empty())) {
       state_.spare_wake.wait(lock);
       continue;
     }
-    MakeSpare(lock);
+    state_.spare_busy = true;
+    if (!state_.spare) {
+      MakeSpare(lock);
+    } else if (!SpareIsWhole()) {
+      ExtendSpare(lock);
+    } else {
+      RemoveUnusable(lock);
+    }
+    state_.spare_busy = false;
+    state_.writer_wake.notify_all();
     // A disk that was full is asked again after a while, until there is room. That there is no spare says nothing: who
     // waited for it may have taken it already.
     if (!state_.spare_failure.ok()) {
@@ -73,47 +84,57 @@ void Allocator::KeepSpare() {
 }
 
 bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
-  if (state_.truncating) return false;
   const std::shared_ptr<Segment> segment = state_.current;
+  // It may be the spare's thread that is at it still.
+  if (state_.truncating || segment->window_busy) return false;
   const uint64_t used = PointerOffset(segment->pointer().load(std::memory_order_relaxed));
   const uint64_t target = std::min(segment->size(), std::max(used + WriterState::kWindow, segment->wanted_end));
-  const uint64_t begin = segment->window_end;
   // Not for every append: only once a good part of the window has been used, or somebody waits.
-  const bool due = segment->low_water_passed || segment->wanted_end > begin;
-  if (begin >= target || !due) return false;
+  const bool due = segment->low_water_passed || segment->wanted_end > segment->window_end;
+  if (segment->window_end >= target || !due) return false;
 
-  const uint64_t end = std::min(target, begin + kWindowStep);
   state_.window_busy = true;
-  lock.unlock();
-  Status status = segment->PrepareWindow(begin, end);
-  lock.lock();
+  const Status status = Extend(lock, *segment, target);
   state_.window_busy = false;
-  state_.writer_wake.notify_all();
-  if (!status.ok()) {
-    state_.Fail(Status(ErrorCode::kPoisoned,
-                       "segment " + std::to_string(segment->id()) + " cannot be written any more: " + status.message(),
-                       status.os_error()));
-    return false;
-  }
-  segment->window_end = end;
-  if (end >= target) segment->low_water_passed = false;
+  if (!status.ok()) Poison(*segment, status);
+  if (segment->window_end >= target) segment->low_water_passed = false;
   if (segment == state_.current) state_.PublishLimit(*segment);
   state_.writer_wake.notify_all();
-  return true;
+  return status.ok();
 }
 
-void Allocator::NoteRoom(const Status& status) {
+Status Allocator::Extend(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t target) {
+  const uint64_t begin = segment.window_end;
+  const uint64_t end = std::min(target, begin + kWindowStep);
+  segment.window_busy = true;
+  lock.unlock();
+  Status status = segment.PrepareWindow(begin, end);
+  lock.lock();
+  segment.window_busy = false;
+  if (status.ok()) segment.window_end = end;
+  return status;
+}
+
+void Allocator::Poison(const Segment& segment, const Status& status) {
+  state_.Fail(Status(ErrorCode::kPoisoned,
+                     "segment " + std::to_string(segment.id()) + " cannot be written any more: " + status.message(),
+                     status.os_error()));
+}
+
+void Allocator::NoteRoom(std::unique_lock<std::mutex>& lock, const Status& status) {
   const bool full = status.code() == ErrorCode::kDiskFull;
   // Another failure says nothing of room.
   if (full == full_told_ || (!full && !status.ok())) return;
   full_told_ = full;
-  if (tell_room_) tell_room_(status);
+  if (!tell_room_) return;
+  lock.unlock();
+  tell_room_(status);
+  lock.lock();
 }
 
 void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
   const uint64_t id = state_.current->id() + 1;
   const uint64_t size = state_.current->size();
-  state_.spare_busy = true;
   std::shared_ptr<Segment> spare;
   Status status;
   std::optional<uint64_t> old;
@@ -124,18 +145,49 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
       state_.recyclable.pop_back();
     }
     lock.unlock();
-    status = MakeSegment(state_, log_id_, id, size, &spare, old);
+    status = MakeSegment(state_, log_id_, id, size, &spare, kWindowStep, old);
     lock.lock();
-  } while (!status.ok() && old);  // it is gone then, and the next one, or a new file, does as well
+    if (!status.ok() && old) unusable_.push_back(*old);
+    // The next one does as well, or a new file; for that the room may be needed.
+  } while (!status.ok() && (old || RemoveUnusable(lock)));
   if (old) state_.recycled.fetch_add(1, std::memory_order_relaxed);
-  state_.spare_busy = false;
   state_.spare = std::move(spare);
   state_.spare_failure = status;
   state_.writer_wake.notify_all();
   // Afterwards: who hears that there is room, and appends at once, finds the spare.
+  NoteRoom(lock, status);
+}
+
+bool Allocator::SpareIsWhole() const {
+  return state_.spare->window_end >= std::min(WriterState::kWindow, state_.spare->size());
+}
+
+void Allocator::ExtendSpare(std::unique_lock<std::mutex>& lock) {
+  const std::shared_ptr<Segment> segment = state_.spare;
+  const Status status = Extend(lock, *segment, std::min(WriterState::kWindow, segment->size()));
+  if (segment == state_.spare) {
+    if (status.ok()) return;
+    state_.spare = nullptr;
+    state_.spare_failure = status;
+    lock.unlock();
+    static_cast<void>(state_.platform.Remove(state_.directory.SegmentPath(segment->id())));
+    lock.lock();
+    return NoteRoom(lock, status);
+  }
+  // It was taken meanwhile, and the window's thread has waited for this.
+  if (!status.ok()) return Poison(*segment, status);
+  if (segment == state_.current) state_.PublishLimit(*segment);
+  state_.window_wake.notify_one();
+}
+
+bool Allocator::RemoveUnusable(std::unique_lock<std::mutex>& lock) {
+  if (unusable_.empty()) return false;
+  const uint64_t id = unusable_.back();
+  unusable_.pop_back();
   lock.unlock();
-  NoteRoom(status);
+  static_cast<void>(state_.platform.Remove(state_.directory.RecyclablePath(id)));  // or the next open does it
   lock.lock();
+  return true;
 }
 
 }  // namespace segwal

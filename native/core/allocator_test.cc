@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 #include "testing/assertions.h"
@@ -234,6 +235,94 @@ TEST(SpareSupplyTest, ASpareThatIsTakenAtOnceIsFollowedByTheNextAtOnce) {
     RotateLocked(parts.state());
   }
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
+}
+
+// Larger segments: their spare is there when a first piece of it has been touched, and grows while nobody needs it.
+class GrowingSpareTest : public testing::Test {
+ protected:
+  static constexpr uint64_t kMiB = uint64_t{1} << 20;
+  static constexpr uint64_t kSize = 8 * kMiB;
+  static constexpr uint64_t kFirstPiece = 2 * kMiB;
+  // Calls that touch the first piece of a new file; each further piece is one.
+  static constexpr int kCallsOfFirstPiece = 1;
+
+  ~GrowingSpareTest() override { parts_.platform().Release(); }
+
+  template <typename Condition>
+  testing::AssertionResult UnderTheMutex(const Condition& condition) {
+    return ComesTrue([&] {
+      const std::lock_guard lock(parts_.state().mutex);
+      return condition(parts_.state());
+    });
+  }
+  testing::AssertionResult SpareReaches(uint64_t window_end) {
+    return UnderTheMutex([=](WriterState& state) { return state.spare && state.spare->window_end == window_end; });
+  }
+  // The spare has its first piece, and is being given the second.
+  void StartAndHoldSecondPiece() {
+    parts_.platform().Hold(Operation::kPopulate, kCallsOfFirstPiece + 1);
+    allocator_.Start();
+    parts_.platform().WaitUntilHeld();
+    EXPECT_TRUE(SpareReaches(kFirstPiece));
+  }
+  void TakeSpare() {
+    const std::lock_guard lock(parts_.state().mutex);
+    RotateLocked(parts_.state());
+  }
+  void Append(uint64_t bytes) {
+    Appender appender(parts_.state());
+    EXPECT_NE(appender.Append(RecordOf(std::string(bytes, 'x'))), 0u) << appender.failure().message();
+  }
+
+  WriterParts parts_{kSize};
+  Allocator allocator_{parts_.state(), parts_.log_id()};
+};
+
+TEST_F(GrowingSpareTest, IsTouchedAsAWholeWhenThereIsTime) {
+  allocator_.Start();
+  EXPECT_TRUE(SpareReaches(kSize));
+}
+
+TEST_F(GrowingSpareTest, IsThereOnceItsFirstPieceIs) {
+  StartAndHoldSecondPiece();
+  TakeSpare();
+  Append(kMiB);
+  EXPECT_EQ(parts_.state().writer_stalls, 0u);
+}
+
+// Both threads would touch the same piece, and what is not zero there is put to zero: frames.
+TEST_F(GrowingSpareTest, ThatIsTakenIsGivenAPieceByOneThreadAtATime) {
+  StartAndHoldSecondPiece();
+  TakeSpare();
+  const int touched = parts_.platform().CallsOf(Operation::kPopulate);
+  std::thread writer([this] { Append(6 * kMiB); });
+  EXPECT_TRUE(UnderTheMutex([](WriterState& state) { return state.current->wanted_end != 0; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(parts_.platform().CallsOf(Operation::kPopulate), touched);
+  parts_.platform().Release();
+  writer.join();
+  EXPECT_TRUE(UnderTheMutex([](WriterState& state) { return state.current->window_end == kSize; }));
+}
+
+TEST_F(GrowingSpareTest, ForWhoseNextPieceThereIsNoRoomIsGivenBackAndMadeAgain) {
+  parts_.platform().FailOnce(Operation::kPopulate, Status(ErrorCode::kDiskFull, "no space left", 28),
+                             kCallsOfFirstPiece + 1);
+  allocator_.Start();
+  EXPECT_TRUE(UnderTheMutex([](WriterState& state) { return !state.spare && !state.spare_failure.ok(); }));
+  EXPECT_TRUE(ComesTrue([this] { return !std::filesystem::exists(parts_.directory().SegmentPath(2)); }));
+  EXPECT_TRUE(SpareReaches(kSize));
+  const std::lock_guard lock(parts_.state().mutex);
+  EXPECT_OK(parts_.state().spare_failure);
+  EXPECT_OK(parts_.state().fatal);
+}
+
+TEST_F(GrowingSpareTest, ThatWasTakenAndCannotBeTouchedFurtherPoisonsTheLog) {
+  parts_.platform().FailOnce(Operation::kPopulate, Status(ErrorCode::kIo, "bad block", 5), kCallsOfFirstPiece + 1);
+  StartAndHoldSecondPiece();
+  TakeSpare();
+  parts_.platform().Release();
+  EXPECT_TRUE(UnderTheMutex([](WriterState& state) { return state.fatal.code() == ErrorCode::kPoisoned; }));
+  EXPECT_TRUE(std::filesystem::exists(parts_.directory().SegmentPath(2)));
 }
 
 TEST_F(SpareTest, WithoutRandomNumbersThereIsNone) {

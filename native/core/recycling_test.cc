@@ -120,6 +120,28 @@ TEST_F(RecyclingTest, ASegmentThatSomebodyReadsIsLeftToHim) {
   ASSERT_OK(log_->TruncateBefore(5));
   TurnOverUntil(5);
   EXPECT_TRUE(std::equal(before.begin(), before.end(), reader->data())) << "it was written over";
+  EXPECT_TRUE(ComesTrue([this] { return !std::filesystem::exists(log_.layout().RecyclablePath(1)); }));
+}
+
+// What cannot be used again is deleted when there is time, and at once when there is no room for a new file.
+TEST_F(RecyclingTest, WhatCannotBeRecycledMakesRoom) {
+  log_.Open(Keeping(1));
+  log_.AppendQuarters(1, 5);
+  log_.Sync();
+  EXPECT_TRUE(ComesTrue([&] { return log_->Stats().disk_bytes == 3 * TestLog::kSegmentSize; }));  // 2 and the spare
+  std::unique_ptr<File> file;
+  ASSERT_OK(Platform::Default().Open(log_.SegmentPath(1), OpenMode::kRead, &file));
+  std::unique_ptr<Mapping> reader;
+  ASSERT_OK(Platform::Default().Map(std::move(file), TestLog::kSegmentSize, false, &reader));
+  ASSERT_OK(log_->TruncateBefore(5));
+  const std::string old = log_.layout().RecyclablePath(1);
+  bool there = false;
+  log_.platform().Watch([&](const Call& call) { there |= call.operation == Operation::kRemove && call.path == old; });
+  log_.platform().FailOnce(Operation::kAllocate, Status(ErrorCode::kDiskFull, "no space left", 28));
+  log_.AppendQuarters(6, 13);
+  log_.platform().Watch(nullptr);
+  EXPECT_TRUE(there);
+  EXPECT_FALSE(std::filesystem::exists(old));
 }
 
 // Between opening a file by its name and mapping it a reader holds nothing.
@@ -461,7 +483,7 @@ TEST_F(RecycledSegmentTest, IsASpareUntilItIsActivated) {
 TEST_F(RecycledSegmentTest, ASaltThatIsAsGoodAsTheOldOneIsRefused) {
   EXPECT_CODE(Recycle(kMinSegmentSize, kSalt), kLocked);
   EXPECT_EQ(segment_, nullptr);
-  EXPECT_FALSE(platform_.Live(directory_.RecyclablePath(3)) || platform_.Live(directory_.SegmentPath(7)));
+  EXPECT_FALSE(platform_.Live(directory_.SegmentPath(7)));
 }
 
 // Whatever is durable of the names, what stands under the new one says that it is a spare.

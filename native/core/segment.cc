@@ -113,7 +113,6 @@ Status Segment::Recycle(Platform& platform, const LogDirectory& directory, uint6
   };
   if (Status status = make(); !status.ok()) {
     made.reset();
-    static_cast<void>(platform.Remove(old_path));
     static_cast<void>(platform.Remove(path));
     return status;
   }

@@ -34,8 +34,8 @@ class Segment {
   static Status Create(Platform& platform, const LogDirectory& directory, const SegmentIdentity& identity,
                        uint64_t window, std::unique_ptr<Segment>* segment);
   // The same out of RecyclablePath(old_id), of which a sealed segment was made once: that has no page to find and no
-  // block to note as written. kLocked when somebody reads it still (platform.h). Leaves neither file behind when it
-  // fails.
+  // block to note as written. kLocked when somebody reads it still (platform.h). When it fails the file is good for
+  // nothing, and is under the old name, if anywhere.
   static Status Recycle(Platform& platform, const LogDirectory& directory, uint64_t old_id,
                         const SegmentIdentity& identity, uint64_t window, std::unique_ptr<Segment>* segment);
   // Makes [begin, end) present, writable and zero, for claims to be made there, and the first word behind it zero, for
@@ -80,6 +80,7 @@ class Segment {
   // Guarded by WriterState::mutex.
   uint64_t window_end = kSegmentHeaderSize;  // touched and zero up to here
   uint64_t wanted_end = 0;                   // an appender waits for the window to reach this
+  bool window_busy = false;                  // a thread is touching the next piece
   bool low_water_passed = false;
   int64_t byte_base = 0;  // byte_base + offset: bytes of frames appended before that offset since the log was opened
   bool sealed = false;    // and durable to its end

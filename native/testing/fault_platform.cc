@@ -81,9 +81,9 @@ void FaultPlatform::Heal() {
   faults_.clear();
 }
 
-void FaultPlatform::Hold(Operation operation) {
+void FaultPlatform::Hold(Operation operation, int nth) {
   const std::lock_guard lock(mutex_);
-  held_.push_back(operation);
+  held_.push_back({operation, nth - 1});
 }
 
 void FaultPlatform::WaitUntilHeld() {
@@ -125,11 +125,11 @@ int FaultPlatform::CallsOf(Operation operation) const {
 Status FaultPlatform::Judge(const Call& call) {
   std::unique_lock lock(mutex_);
   ++counts_[static_cast<size_t>(call.operation)];
-  const auto held = [&] { return std::ranges::count(held_, call.operation) != 0; };
-  if (held()) {
+  const auto held = std::ranges::find(held_, call.operation, &Held::operation);
+  if (held != held_.end() && held->after-- <= 0) {
     ++waiting_;
     changed_.notify_all();
-    changed_.wait(lock, [&] { return !held(); });
+    changed_.wait(lock, [this] { return held_.empty(); });
     --waiting_;
   }
   if (watch_) watch_(call);

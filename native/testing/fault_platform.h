@@ -52,8 +52,8 @@ class FaultPlatform final : public Platform {
   void FailOnce(Operation operation, Status failure, int nth = 1, std::string path = {});
   void Heal();
 
-  // Calls of `operation` wait until Release.
-  void Hold(Operation operation);
+  // The n-th call from now on of `operation`, and every one after it, waits until Release.
+  void Hold(Operation operation, int nth = 1);
   void WaitUntilHeld();  // until a call is waiting
   void Release();
 
@@ -99,6 +99,11 @@ class FaultPlatform final : public Platform {
     std::string path;  // of the only file that it concerns; empty: of every
   };
 
+  struct Held {
+    Operation operation;
+    int after;  // so many calls are let through
+  };
+
   Platform& real_;
   BootId boot_;
   std::atomic<uint64_t> time_us_{0};
@@ -106,7 +111,7 @@ class FaultPlatform final : public Platform {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Fault> faults_;
-  std::vector<Operation> held_;
+  std::vector<Held> held_;
   int waiting_ = 0;
   std::array<int, 16> counts_{};
   std::function<void(const Call&)> watch_;
