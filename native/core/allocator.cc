@@ -47,6 +47,10 @@ void Allocator::SupplySpare() {
   std::unique_lock lock(state_.mutex);
   if (!state_.spare) MakeSpare(lock);
   while (state_.spare && !SpareIsWhole()) ExtendSpare(lock);
+}
+
+void Allocator::RemoveUnusable() {
+  std::unique_lock lock(state_.mutex);
   while (RemoveUnusable(lock)) {
   }
 }

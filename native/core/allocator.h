@@ -16,18 +16,19 @@ namespace segwal {
 class Allocator {
  public:
   // `tell_room` is called on the spare's thread, without the mutex: with kDiskFull when there is no room for a spare,
-  // and with ok when there is again.
+  // and with ok when there is again. `unusable`: recyclable files to delete.
   using TellRoom = std::function<void(const Status&)>;
-  Allocator(WriterState& state, const LogId& log_id, TellRoom tell_room = nullptr)
-      : state_(state), log_id_(log_id), tell_room_(std::move(tell_room)) {}
+  Allocator(WriterState& state, const LogId& log_id, TellRoom tell_room = nullptr, std::vector<uint64_t> unusable = {})
+      : state_(state), log_id_(log_id), tell_room_(std::move(tell_room)), unusable_(std::move(unusable)) {}
   ~Allocator() { Stop(); }
 
   void Start();
   // Ends the threads. The spare, if any, stays in the state.
   void Stop();
-  // What the spare thread does whenever there is none: makes one, whole, or notes why not. For who drives a log without
-  // its threads, step by step.
+  // For who drives a log without its threads, step by step: what the spare thread does when there is no spare - makes
+  // one, whole, or notes why not - and when there is.
   void SupplySpare();
+  void RemoveUnusable();
 
   // A segment for id `id`, with a fresh salt, not yet activated; its first `window` bytes touched; of a new file, or of
   // that of the segment `recyclable`. Also how a log gets its first one.
@@ -53,7 +54,7 @@ class Allocator {
   const TellRoom tell_room_;
   // Only the spare's thread:
   bool full_told_ = false;
-  std::vector<uint64_t> unusable_;  // could not be recycled; to delete a file takes long, and can wait
+  std::vector<uint64_t> unusable_;  // files that cannot be recycled; to delete one takes long, and can wait
   std::thread window_thread_;
   std::thread spare_thread_;
   bool stop_ = false;  // guarded by state_.mutex

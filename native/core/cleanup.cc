@@ -111,9 +111,7 @@ void WritableLog::KeepRecyclable() {
     const Removal& newest = to_remove_.back();
     // Compaction may have made it shorter.
     if (newest.size != meta_.segment_size) break;
-    const Status status =
-        state_.platform.Rename(state_.directory.SegmentPath(newest.id), state_.directory.RecyclablePath(newest.id));
-    if (!status.ok()) break;
+    if (!state_.directory.PutAside(newest.id).ok()) break;
     kept.push_back(newest.id);
     to_remove_.pop_back();
   }

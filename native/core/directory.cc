@@ -1,7 +1,9 @@
 #include "core/directory.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
+#include <string_view>
 
 namespace segwal {
 namespace {
@@ -232,12 +234,25 @@ Status LogDirectory::WriteMeta(const LogMeta& meta) const {
   return platform_.SyncDirectory(MetadataPath());
 }
 
-void LogDirectory::RemoveRecyclable() const {
+Status LogDirectory::PutAside(uint64_t id) const { return platform_.Rename(SegmentPath(id), RecyclablePath(id)); }
+
+std::vector<uint64_t> LogDirectory::Recyclable() const {
   std::vector<DirectoryEntry> entries;
   static_cast<void>(platform_.List(MetadataPath(), &entries));
+  std::vector<uint64_t> ids;
   for (const DirectoryEntry& entry : entries) {
-    if (entry.name.starts_with(kRecyclable)) static_cast<void>(platform_.Remove(MetadataPath() + "/" + entry.name));
+    const std::string_view name = entry.name;
+    uint64_t id = 0;
+    if (!name.starts_with(kRecyclable)) continue;
+    const char* const end = name.data() + name.size();
+    const auto parsed = std::from_chars(name.data() + std::string_view(kRecyclable).size(), end, id);
+    if (parsed.ec == std::errc() && parsed.ptr == end) ids.push_back(id);
   }
+  return ids;
+}
+
+void LogDirectory::RemoveRecyclable() const {
+  for (const uint64_t id : Recyclable()) static_cast<void>(platform_.Remove(RecyclablePath(id)));
 }
 
 Status LogDirectory::QuarantineSegment(uint64_t id, const std::string& why) const {

@@ -55,7 +55,7 @@ class LogDirectory {
   std::string SegmentsPath() const { return root_ + "/segments"; }
   std::string StandInPath() const { return MetadataPath() + "/stand-in.tmp"; }       // a segment that is being made
   std::string CompactionPath() const { return MetadataPath() + "/compaction.tmp"; }  // likewise
-  // What was segment `id`, until it becomes another one.
+  // What was segment `id`, until it becomes another one or is deleted.
   std::string RecyclablePath(uint64_t id) const { return MetadataPath() + "/" + kRecyclable + std::to_string(id); }
   std::string SegmentPath(uint64_t id) const { return SegmentsPath() + "/" + SegmentName(id); }
   std::string CheckpointsPath() const { return root_ + "/checkpoints"; }
@@ -95,7 +95,12 @@ class LogDirectory {
   Status ReadMeta(SectorState* state, LogMeta* meta) const;
   Status WriteMeta(const LogMeta& meta) const;
 
-  // What an earlier open kept and did not use. Should it stay, it only takes room until the next one.
+  // Renames a segment file that nobody maps to RecyclablePath: it is out of the log as if it were deleted, which takes
+  // longer.
+  Status PutAside(uint64_t id) const;
+  // What is there under RecyclablePath; after an open that died, what that kept and did not use.
+  std::vector<uint64_t> Recyclable() const;
+  // Should one of them stay, it only takes room until the next open.
   void RemoveRecyclable() const;
 
   // Moves a segment file that nobody maps into quarantine/, with a note why; durable when it returns.

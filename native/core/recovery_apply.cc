@@ -15,6 +15,8 @@ class RecoveryAction {
   Status Run();
 
  private:
+  // Whether something will be written for which a full disk may have no room before files are deleted.
+  bool NeedsRoom() const { return plan_.is_new || !plan_.report.findings.empty(); }
   Status KeepPieces();
   Status ApplyCut();
   Status Settle(size_t at);
@@ -51,7 +53,7 @@ void Dirty(std::byte* data, uint64_t begin, uint64_t end) {
 
 Status RecoveryAction::Run() {
   SEGWAL_TRY(directory_.Create());  // a log that lost an empty folder, as some copying tools lose it, gets it back
-  directory_.RemoveRecyclable();
+  if (NeedsRoom()) directory_.RemoveRecyclable();
   if (plan_.is_new) return MoveFilesAway();
   const size_t last = plan_.ends.size() - 1;
   // The wal.meta that is there can be one whose name is not durable yet: whoever wrote it died before. After a power
@@ -237,6 +239,9 @@ Status RecoveryAction::MoveFilesAway() {
   }
   if (plan_.remove.empty()) return Status::Ok();
   for (uint64_t id : plan_.remove) {
+    // To delete a spare takes longer than to look through a hundred thousand records: that can wait until the log is
+    // open.
+    if (!NeedsRoom() && platform_.RecyclesFiles() && directory_.PutAside(id).ok()) continue;
     if (Status status = platform_.Remove(directory_.SegmentPath(id));
         !status.ok() && status.code() != ErrorCode::kNotFound) {
       return status;

@@ -54,6 +54,8 @@ Status WritableLog::OpenAndRecover() {
     catalog_.AddSealed(sealed.identity, sealed.seal, sealed.file_size);
   }
 
+  // What is deleted when there is time, unless room is needed now.
+  if (!recovered.tail) directory.RemoveRecyclable();
   CommittedWalk::Position end;
   RecoveredLog::Tail tail;
   if (recovered.tail) {
@@ -84,8 +86,8 @@ Status WritableLog::OpenAndRecover() {
   end.latest_us = tail.latest_us;
   walk_ = std::make_unique<CommittedWalk>(state_, end);
   syncer_ = std::make_unique<Syncer>(state_, *walk_, end, *options_.sync);
-  allocator_ =
-      std::make_unique<Allocator>(state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); });
+  allocator_ = std::make_unique<Allocator>(
+      state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); }, directory.Recyclable());
   return Status::Ok();
 }
 

@@ -402,6 +402,7 @@ void Run::Rotate(Dice dice) {
 
 void Run::Spare(Dice) {
   if (!log_.Poisoned()) log_.SupplySpare();
+  if (!platform_.crashed()) log_.RemoveUnusable();
 }
 
 void Run::TruncateBefore(Dice dice) {
@@ -418,7 +419,7 @@ void Run::TurnOver(Dice dice) {
     DoSync();
     if (failed() || platform_.crashed() || model_.last() == 0) return;
     TakeFront(model_.last() + 1);
-    if (!failed() && !platform_.crashed() && !log_.Poisoned()) log_.SupplySpare();
+    if (!failed() && !platform_.crashed()) Spare(dice);
   }
 }
 

@@ -53,6 +53,7 @@ class SteppedLog {
   uint64_t Room();
   bool Poisoned();
   void SupplySpare() { log_->parts().allocator.SupplySpare(); }
+  void RemoveUnusable() { log_->parts().allocator.RemoveUnusable(); }
   Status Sync() { return log_->parts().syncer.Step(); }
   // Up to where the log waits for nobody: the seals and the watermark that Rotate of the log waits for come with Sync.
   Status Rotate();
