@@ -29,6 +29,8 @@ const only = recycles ? '' : ' (not tried: only on Linux are files recycled)';
 
 /** A file that becomes a segment this very moment has its old name still, and does not count any more. */
 const inTheMaking = 1;
+/** What could not be recycled, because somebody had it mapped still, is deleted when there is time. */
+const deletedLater = 2;
 
 function kept(path = logs.path): string[] {
   return readdirSync(join(path, 'metadata')).filter((name) => name.startsWith('recyclable-'));
@@ -72,10 +74,10 @@ describe('a log that turns over', () => {
     const wal = await logs.open({ segmentSize: smallSegment });
     await turnOver(wal, 100, 2, () => {
       expectDerived(wal);
-      expect(kept().length).toBeLessThanOrEqual(2 + inTheMaking);
+      expect(kept().length).toBeLessThanOrEqual(2 + inTheMaking + deletedLater);
       // Two in use, the spare, and two that are kept.
-      expect(fileCount()).toBeLessThanOrEqual(5 + inTheMaking);
-      expect(wal.stats().diskBytes).toBeLessThanOrEqual(5 * smallSegment);
+      expect(fileCount()).toBeLessThanOrEqual(5 + inTheMaking + deletedLater);
+      expect(wal.stats().diskBytes).toBeLessThanOrEqual((5 + deletedLater) * smallSegment);
     });
     const { segmentsRecycled, rotations, lastSequence } = wal.stats();
     expect(segmentsRecycled).toBeGreaterThan(50);
@@ -106,7 +108,7 @@ describe('a log that turns over', () => {
     expect(newest.map((id) => `recyclable-${id}`)).toEqual(expect.arrayContaining(kept()));
     expect(kept().length).toBeGreaterThanOrEqual(most - 1);
     await turnOver(wal, 10, 2, () => {
-      expect(kept().length).toBeLessThanOrEqual(most + inTheMaking);
+      expect(kept().length).toBeLessThanOrEqual(most + inTheMaking + deletedLater);
     });
     expectDerived(wal);
     await wal.close();
@@ -425,7 +427,7 @@ describe('a writer that is killed while it turns a log over', () => {
             const wal = await WalManager.open(path);
             expectDerived(wal);
             expect(wal.lastSequence).toBe(seen);
-            expect(kept(path)).toEqual([]);
+            while (kept(path).length > 0) await sleep(1); // deleted behind the open
             const verified = await wal.verify();
             expect(verified).toMatchObject({ ok: true, findings: [] });
             findings.push(wal.recovery.findings.map((finding) => finding.case));

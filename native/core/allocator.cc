@@ -10,6 +10,8 @@ namespace {
 constexpr uint64_t kWindowStep = uint64_t{2} << 20;
 // How soon a disk that was full is asked again.
 constexpr std::chrono::milliseconds kRetryDelay{200};
+// So many files that are to be deleted wait until there is time for it.
+constexpr size_t kMostUnusable = 2;
 
 }  // namespace
 
@@ -65,7 +67,7 @@ void Allocator::KeepWindow() {
 void Allocator::KeepSpare() {
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
-    if (state_.truncating || (state_.spare && SpareIsWhole() && unusable_.empty())) {
+    if (state_.truncating || (state_.spare && SpareIsWhole() && state_.unusable.empty())) {
       state_.spare_wake.wait(lock);
       continue;
     }
@@ -151,7 +153,10 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
     lock.unlock();
     status = MakeSegment(state_, log_id_, id, size, &spare, kWindowStep, old);
     lock.lock();
-    if (!status.ok() && old) unusable_.push_back(*old);
+    if (!status.ok() && old) {
+      state_.unusable.push_back(*old);
+      if (state_.unusable.size() > kMostUnusable) RemoveUnusable(lock);
+    }
     // The next one does as well, or a new file; for that the room may be needed.
   } while (!status.ok() && (old || RemoveUnusable(lock)));
   if (old) state_.recycled.fetch_add(1, std::memory_order_relaxed);
@@ -185,9 +190,9 @@ void Allocator::ExtendSpare(std::unique_lock<std::mutex>& lock) {
 }
 
 bool Allocator::RemoveUnusable(std::unique_lock<std::mutex>& lock) {
-  if (unusable_.empty()) return false;
-  const uint64_t id = unusable_.back();
-  unusable_.pop_back();
+  if (state_.unusable.empty()) return false;
+  const uint64_t id = state_.unusable.back();
+  state_.unusable.pop_back();
   lock.unlock();
   static_cast<void>(state_.platform.Remove(state_.directory.RecyclablePath(id)));  // or the next open does it
   lock.lock();

@@ -7,7 +7,6 @@
 #include <functional>
 #include <optional>
 #include <thread>
-#include <vector>
 
 #include "core/writer_state.h"
 
@@ -16,10 +15,10 @@ namespace segwal {
 class Allocator {
  public:
   // `tell_room` is called on the spare's thread, without the mutex: with kDiskFull when there is no room for a spare,
-  // and with ok when there is again. `unusable`: recyclable files to delete.
+  // and with ok when there is again.
   using TellRoom = std::function<void(const Status&)>;
-  Allocator(WriterState& state, const LogId& log_id, TellRoom tell_room = nullptr, std::vector<uint64_t> unusable = {})
-      : state_(state), log_id_(log_id), tell_room_(std::move(tell_room)), unusable_(std::move(unusable)) {}
+  Allocator(WriterState& state, const LogId& log_id, TellRoom tell_room = nullptr)
+      : state_(state), log_id_(log_id), tell_room_(std::move(tell_room)) {}
   ~Allocator() { Stop(); }
 
   void Start();
@@ -52,9 +51,7 @@ class Allocator {
   WriterState& state_;
   const LogId log_id_;
   const TellRoom tell_room_;
-  // Only the spare's thread:
-  bool full_told_ = false;
-  std::vector<uint64_t> unusable_;  // files that cannot be recycled; to delete one takes long, and can wait
+  bool full_told_ = false;  // only the spare's thread
   std::thread window_thread_;
   std::thread spare_thread_;
   bool stop_ = false;  // guarded by state_.mutex

@@ -86,8 +86,9 @@ Status WritableLog::OpenAndRecover() {
   end.latest_us = tail.latest_us;
   walk_ = std::make_unique<CommittedWalk>(state_, end);
   syncer_ = std::make_unique<Syncer>(state_, *walk_, end, *options_.sync);
-  allocator_ = std::make_unique<Allocator>(
-      state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); }, directory.Recyclable());
+  allocator_ =
+      std::make_unique<Allocator>(state_, meta_.log_id, [this](const Status& status) { syncer_->TellRoom(status); });
+  state_.unusable = directory.Recyclable();
   return Status::Ok();
 }
 
@@ -250,7 +251,8 @@ LogStats WritableLog::Stats() {
   stats.segments = catalog_.size();
   stats.disk_bytes = catalog_.file_bytes();
   const std::lock_guard lock(state_.mutex);
-  stats.disk_bytes += (state_.recyclable.size() + (state_.spare ? 1 : 0)) * meta_.segment_size;
+  const size_t others = state_.recyclable.size() + state_.unusable.size() + (state_.spare ? 1 : 0);
+  stats.disk_bytes += others * meta_.segment_size;
   return stats;
 }
 

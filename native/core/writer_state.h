@@ -68,6 +68,7 @@ struct WriterState {
   // Segments that were removed, whose files become the next spares; the newest, which is in memory most likely, is
   // last.
   std::deque<uint64_t> recyclable;
+  std::vector<uint64_t> unusable;  // what cannot be recycled; to delete a file takes long, and can wait
   Status spare_failure;        // why there is no spare; ok while one is there or on its way
   Status fatal;                // set once: kPoisoned or kClosed. No append succeeds afterwards
   uint64_t requested = 0;      // somebody waits for this sequence to be durable
