@@ -198,6 +198,7 @@ TEST_F(RecyclingTest, WhoOpenedAFileBeforeItWasRecycledIsTold) {
   ASSERT_OK(log_.platform().Open(log_.SegmentPath(1), OpenMode::kRead, &early));
   ASSERT_OK(log_.platform().Open(log_.SegmentPath(1), OpenMode::kRead, &late));
   log_.AppendQuarters(5, 8);
+  log_.AwaitUnmapped(1);
   ASSERT_OK(log_->TruncateBefore(5));
   log_.AppendQuarters(9, 12);
   ASSERT_TRUE(ComesTrue([this] {
