@@ -10,8 +10,6 @@ namespace {
 constexpr uint64_t kWindowStep = uint64_t{2} << 20;
 // How soon a disk that was full is asked again.
 constexpr std::chrono::milliseconds kRetryDelay{200};
-// So many files that are to be deleted wait until there is time for it.
-constexpr size_t kMostUnusable = 2;
 
 }  // namespace
 
@@ -155,7 +153,7 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
     lock.lock();
     if (!status.ok() && old) {
       state_.unusable.push_back(*old);
-      if (state_.unusable.size() > kMostUnusable) RemoveUnusable(lock);
+      if (state_.unusable.size() > state_.recycle_segments) RemoveUnusable(lock);
     }
     // The next one does as well, or a new file; for that the room may be needed.
   } while (!status.ok() && (old || RemoveUnusable(lock)));

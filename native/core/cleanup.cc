@@ -105,7 +105,7 @@ Status WritableLog::RemoveFiles(CleanupResult* result) {
 // Of what would be removed, the newest files are kept aside and become the next segments; those that were kept before
 // them make room. By name they are gone: who reads one of them has it open.
 void WritableLog::KeepRecyclable() {
-  const uint64_t most = state_.platform.RecyclesFiles() ? *options_.recycle_segments : 0;
+  const uint64_t most = state_.recycle_segments;
   std::vector<uint64_t> kept;
   while (!to_remove_.empty() && kept.size() < most) {
     const Removal& newest = to_remove_.back();

@@ -49,6 +49,7 @@ Status WritableLog::OpenAndRecover() {
   if (!options_.max_dirty_bytes) options_.max_dirty_bytes = std::max(kDefaultMaxDirtyBytes, 2 * meta_.segment_size);
   if (!options_.recycle_segments) options_.recycle_segments = kDefaultRecycledSegments;
   state_.max_dirty_bytes = *options_.max_dirty_bytes;
+  if (platform.RecyclesFiles()) state_.recycle_segments = *options_.recycle_segments;
   state_.max_frame_size = meta_.segment_size - kSegmentHeaderSize;
   for (const auto& sealed : recovered.sealed) {
     catalog_.AddSealed(sealed.identity, sealed.seal, sealed.file_size);

@@ -54,6 +54,8 @@ struct WriterState {
   // Constant once the log is open.
   uint64_t max_frame_size = 0;
   uint64_t max_dirty_bytes = UINT64_MAX;
+  // So many removed segments wait to become spares, and as many of those that cannot to be deleted.
+  uint64_t recycle_segments = 0;
 
   std::mutex mutex;
   std::condition_variable window_wake;  // the allocator's two threads
