@@ -72,12 +72,26 @@ const sections = {
     ),
   sustained: () =>
     table(
-      ['', 'segwal', 'segwal, new files', 'raw, new files', 'raw, one file', 'control'],
+      ['', 'segwal', 'each append timed', 'new files', 'raw, new files', 'raw, one file', 'control'],
       find('sustained', '').map(({ name, unit, by }) => [
         `${name.split(': ')[1]}, ${unit}`,
-        ...['segwal', 'segwal, new files', 'raw, msync, new files', 'raw, msync', 'control'].map((each) =>
-          median(by[each]),
-        ),
+        ...[
+          'segwal',
+          'segwal, each append timed',
+          'segwal, new files',
+          'raw, msync, new files',
+          'raw, msync',
+          'control',
+        ].map((each) => median(by[each])),
+      ]),
+    ),
+  tail: () =>
+    table(
+      ['µs', 'segwal', 'no log'],
+      find('tail', '').map(({ name, by }) => [
+        name.replace('live tail, ', ''),
+        median(by.segwal),
+        median(by['no log']),
       ]),
     ),
   life: () => {

@@ -25,6 +25,7 @@ const perTurn = 500;
 const mostDirty = segmentSize / frameBytes;
 const rawGroup = 8192; // 1 MiB of frames
 const sampleMs = 100;
+const withTimes = 'segwal, each append timed';
 
 export const charts = [
   {
@@ -59,7 +60,7 @@ export function cases({ longSeconds }) {
       name: 'sustained append, 100 B',
       contenders: {
         segwal: { trial: 'segwal', seconds: longSeconds, recycleSegments: goneAtOnce },
-        'segwal, each append timed': {
+        [withTimes]: {
           trial: 'segwal',
           seconds: longSeconds,
           recycleSegments: goneAtOnce,
@@ -80,8 +81,8 @@ export function cases({ longSeconds }) {
             { to: 'raw, msync, new files', atLeast: 0.9 },
           ],
         },
-        { of: 'append p99.9', key: 'p999', unit: 'µs', better: 'less', targets: [{ atMost: 10 }] },
-        { of: 'append p99.99', key: 'p9999', unit: 'µs', better: 'less', targets: [{ atMost: 200 }] },
+        { of: 'append p99.9', key: 'p999', unit: 'µs', better: 'less', targets: [{ of: withTimes, atMost: 10 }] },
+        { of: 'append p99.99', key: 'p9999', unit: 'µs', better: 'less', targets: [{ of: withTimes, atMost: 200 }] },
         { of: 'append max', key: 'max', unit: 'µs', better: 'less' },
         { of: 'event loop delay, p99.9', key: 'delay999', unit: 'ms', better: 'less' },
         { of: 'event loop delay, max', key: 'delayMax', unit: 'ms', better: 'less', targets: [{ atMost: 10 }] },
