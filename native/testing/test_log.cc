@@ -112,7 +112,8 @@ void TestLog::AwaitUnmapped(uint64_t segment) {
   EXPECT_TRUE(ComesTrue([&] {
     std::unique_ptr<File> file;
     return Platform::Default().OpenForRecycling(SegmentPath(segment), &file).ok();
-  })) << "segment " << segment;
+  })) << "segment "
+      << segment;
 }
 
 void TestLog::Sync() { ASSERT_OK(log_->WaitDurable(log_->last_sequence())); }
