@@ -11,6 +11,9 @@ constexpr uint64_t kWindowStep = uint64_t{2} << 20;
 // How soon a disk that was full is asked again.
 constexpr std::chrono::milliseconds kRetryDelay{200};
 
+// So much of a spare is touched when there is time.
+uint64_t WindowOfSpare(const Segment& spare) { return std::min(WriterState::kWindow, spare.size()); }
+
 }  // namespace
 
 void Allocator::Start() {
@@ -165,13 +168,11 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
   NoteRoom(lock, status);
 }
 
-bool Allocator::SpareIsWhole() const {
-  return state_.spare->window_end >= std::min(WriterState::kWindow, state_.spare->size());
-}
+bool Allocator::SpareIsWhole() const { return state_.spare->window_end >= WindowOfSpare(*state_.spare); }
 
 void Allocator::ExtendSpare(std::unique_lock<std::mutex>& lock) {
   const std::shared_ptr<Segment> segment = state_.spare;
-  const Status status = Extend(lock, *segment, std::min(WriterState::kWindow, segment->size()));
+  const Status status = Extend(lock, *segment, WindowOfSpare(*segment));
   if (segment == state_.spare) {
     if (status.ok()) return;
     state_.spare = nullptr;

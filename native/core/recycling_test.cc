@@ -48,6 +48,24 @@ class RecyclingTest : public testing::Test {
   }
   void TurnOverUntil(uint64_t recycled) { TurnOverUntil(log_, recycled); }
 
+  // The process dies with files that are kept, and a spare.
+  void CrashWithKeptFiles() {
+    log_.Open(Keeping(3));
+    log_.AppendQuarters(1, 40);
+    ASSERT_OK(log_->TruncateBefore(37));
+    EXPECT_TRUE(ComesTrue([this] { return KeptFiles(log_) >= 2 && log_.SegmentIds().back() == 11; }));
+    log_.Kill();
+    EXPECT_GE(KeptFiles(log_), 2u);
+  }
+
+  std::unique_ptr<Mapping> MapAsReader(uint64_t segment) {
+    std::unique_ptr<File> file;
+    EXPECT_OK(Platform::Default().Open(log_.SegmentPath(segment), OpenMode::kRead, &file));
+    std::unique_ptr<Mapping> reader;
+    EXPECT_OK(Platform::Default().Map(std::move(file), TestLog::kSegmentSize, false, &reader));
+    return reader;
+  }
+
   size_t KeptFiles(TestLog& log) {
     size_t count = 0;
     for (const auto& entry : std::filesystem::directory_iterator(log.layout().MetadataPath())) {
@@ -97,12 +115,7 @@ TEST_F(RecyclingTest, NoMoreFilesAreKeptThanTheOptionSays) {
 }
 
 TEST_F(RecyclingTest, WhatACrashLeavesOfKeptFilesGoesWithTheNextOpen) {
-  log_.Open(Keeping(3));
-  log_.AppendQuarters(1, 40);
-  ASSERT_OK(log_->TruncateBefore(37));
-  EXPECT_TRUE(ComesTrue([this] { return KeptFiles(log_) >= 2; }));
-  log_.Kill();
-  EXPECT_GE(KeptFiles(log_), 2u);
+  CrashWithKeptFiles();
   log_.Open();
   EXPECT_TRUE(ComesTrue([this] { return KeptFiles(log_) == 0; }));
   ExpectQuarters(log_);
@@ -111,11 +124,7 @@ TEST_F(RecyclingTest, WhatACrashLeavesOfKeptFilesGoesWithTheNextOpen) {
 
 // To delete a file takes as long as to look through a hundred thousand records.
 TEST_F(RecyclingTest, WhatACrashLeavesIsNotDeletedWhileTheLogIsOpened) {
-  log_.Open(Keeping(3));
-  log_.AppendQuarters(1, 40);
-  ASSERT_OK(log_->TruncateBefore(37));
-  EXPECT_TRUE(ComesTrue([this] { return KeptFiles(log_) >= 2 && log_.SegmentIds().back() == 11; }));  // the spare
-  log_.Kill();
+  CrashWithKeptFiles();
   const std::thread::id opener = std::this_thread::get_id();
   std::atomic<int> deleted = 0;
   log_.platform().Watch([&](const Call& call) {
@@ -131,11 +140,7 @@ TEST_F(RecyclingTest, WhatACrashLeavesIsNotDeletedWhileTheLogIsOpened) {
 }
 
 TEST_F(RecyclingTest, WhatACrashLeavesMakesRoomForARecoveryThatWrites) {
-  log_.Open(Keeping(3));
-  log_.AppendQuarters(1, 40);
-  ASSERT_OK(log_->TruncateBefore(37));
-  EXPECT_TRUE(ComesTrue([this] { return KeptFiles(log_) >= 2; }));
-  log_.Kill();
+  CrashWithKeptFiles();
   std::filesystem::remove(log_.layout().MetaPath());
   bool written = false;
   log_.platform().Watch([&](const Call& call) {
@@ -154,10 +159,7 @@ TEST_F(RecyclingTest, ASegmentThatSomebodyReadsIsLeftToHim) {
   log_.Open(Keeping(8));
   log_.AppendQuarters(1, 8);
   log_.Sync();
-  std::unique_ptr<File> file;
-  ASSERT_OK(Platform::Default().Open(log_.SegmentPath(1), OpenMode::kRead, &file));
-  std::unique_ptr<Mapping> reader;
-  ASSERT_OK(Platform::Default().Map(std::move(file), TestLog::kSegmentSize, false, &reader));
+  const std::unique_ptr<Mapping> reader = MapAsReader(1);
   const std::vector<std::byte> before(reader->data(), reader->data() + reader->size());
   ASSERT_OK(log_->TruncateBefore(5));
   TurnOverUntil(5);
@@ -171,10 +173,7 @@ TEST_F(RecyclingTest, WhatCannotBeRecycledMakesRoom) {
   log_.AppendQuarters(1, 5);
   log_.Sync();
   EXPECT_TRUE(ComesTrue([&] { return log_->Stats().disk_bytes == 3 * TestLog::kSegmentSize; }));  // 2 and the spare
-  std::unique_ptr<File> file;
-  ASSERT_OK(Platform::Default().Open(log_.SegmentPath(1), OpenMode::kRead, &file));
-  std::unique_ptr<Mapping> reader;
-  ASSERT_OK(Platform::Default().Map(std::move(file), TestLog::kSegmentSize, false, &reader));
+  const std::unique_ptr<Mapping> reader = MapAsReader(1);
   ASSERT_OK(log_->TruncateBefore(5));
   const std::string old = log_.layout().RecyclablePath(1);
   bool there = false;
