@@ -1,7 +1,8 @@
 // Appending for a while at the speed of the disk, in segments of 16 MiB that go behind it and come back in front, or are
 // deleted, beside timers that want to be on time. Whatever an append waits for shows in its latency, and whatever holds
 // up the event loop in that of the timers; the same program without a log tells what the machine does of itself. Asking
-// the clock after each append costs as much as half an append, so how much goes through is measured without.
+// the clock after each append takes a good part of the thread that appends, so how much goes through is measured
+// without.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "testing/assertions.h"
+#include "testing/files.h"
 #include "testing/test_log.h"
 #include "testing/waiting.h"
 #include "testing/writer_parts.h"
@@ -235,6 +236,24 @@ TEST(SpareSupplyTest, ASpareThatIsTakenAtOnceIsFollowedByTheNextAtOnce) {
     RotateLocked(parts.state());
   }
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
+}
+
+// A writer that is faster than the spares are made leaves no time to delete what cannot become one.
+TEST(SpareSupplyTest, NoMoreFilesWaitToBeDeletedThanMayWaitToBeUsed) {
+  WriterParts parts;
+  Allocator allocator(parts.state(), parts.log_id());
+  WriterState& state = parts.state();
+  state.recycle_segments = 2;
+  for (uint64_t id = 101; id <= 110; ++id) {
+    WriteFile(parts.directory().RecyclablePath(id), std::vector<std::byte>(100));  // too short to be a segment
+    state.recyclable.push_back(id);
+    allocator.SupplySpare();
+    const std::lock_guard lock(state.mutex);
+    ASSERT_TRUE(state.spare) << "a new file is";
+    RotateLocked(state);
+    EXPECT_EQ(state.unusable.size(), std::min<uint64_t>(id - 100, 2));
+    EXPECT_EQ(parts.directory().Recyclable().size(), state.unusable.size());
+  }
 }
 
 // Larger segments: their spare is there when a first piece of it has been touched, and grows while nobody needs it.
