@@ -18,15 +18,29 @@ function filesBelow(directory: string): string[] {
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)).split(sep).join('/'));
 }
 
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 export class LogFiles {
   private constructor(private readonly files: Map<string, Buffer>) {}
 
-  /** What is there now, whether or not the log is open. The lock is of no interest. */
+  /**
+   * What is there now, whether or not the log is open. The lock is of no interest. An open log renames and deletes, in
+   * threads of its own, what it does not need: that may be gone before it was read.
+   */
   static read(directory: string): LogFiles {
-    const names = filesBelow(directory)
-      .filter((name) => name !== 'LOCK')
-      .sort();
-    return new LogFiles(new Map(names.map((name) => [name, readFileSync(join(directory, name))])));
+    const files = new Map<string, Buffer>();
+    for (const name of filesBelow(directory).sort()) {
+      const bytes = name === 'LOCK' ? undefined : readIfThere(join(directory, name));
+      if (bytes !== undefined) files.set(name, bytes);
+    }
+    return new LogFiles(files);
   }
 
   static of(files: Record<string, Buffer>): LogFiles {
