@@ -64,7 +64,7 @@ inline bool Appender::ClaimPlace(uint64_t frame_size, uint32_t count, Claim* cla
 }
 
 inline uint64_t Appender::Time() const {
-  const uint64_t now = state_.platform.CoarseNow();
+  const uint64_t now = state_.time_keeper.Now();
   const uint64_t created = segment_->identity().created_us;
   return now > created ? now - created : 0;  // a clock set back must not wrap
 }

@@ -93,6 +93,7 @@ void Syncer::Run() {
   uint64_t last_sync_ns = state_.platform.Monotonic();
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
+    state_.time_keeper.NoteAppended(state_.AppendedSequenceLocked(), state_.platform.Monotonic());
     const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
     if (state_.requested <= durable && !rotated() && !EnoughBytes()) {
       const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
@@ -103,6 +104,7 @@ void Syncer::Run() {
         continue;
       }
       if (FallAsleep()) {
+        state_.time_keeper.Rest();
         state_.syncer_wake.wait(lock);
         state_.syncer_asleep = false;
         state_.PublishLimit(*state_.current);
@@ -120,6 +122,7 @@ void Syncer::Run() {
       state_.syncer_wake.wait_for(lock, std::chrono::microseconds(20));
     }
   }
+  state_.time_keeper.Rest();
   const Status fatal = state_.fatal;
   lock.unlock();
   if (fatal.code() == ErrorCode::kPoisoned) TellPoisoned(fatal);

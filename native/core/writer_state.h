@@ -23,6 +23,7 @@
 #include "core/catalog.h"
 #include "core/reclaimer.h"
 #include "core/segment.h"
+#include "core/time_keeper.h"
 
 namespace segwal {
 
@@ -43,7 +44,8 @@ struct WriterState {
         catalog(catalog_in),
         reclaimer(std::move(reclaimer_in)),
         boot(platform_in.CurrentBoot()),
-        pid(platform_in.ProcessId()) {}
+        pid(platform_in.ProcessId()),
+        time_keeper(platform_in) {}
 
   Platform& platform;
   const LogDirectory directory;
@@ -51,6 +53,7 @@ struct WriterState {
   const std::shared_ptr<Reclaimer> reclaimer;
   const BootId boot;
   const uint32_t pid;
+  TimeKeeper time_keeper;
   // Constant once the log is open.
   uint64_t max_frame_size = 0;
   uint64_t max_dirty_bytes = UINT64_MAX;
