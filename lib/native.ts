@@ -197,6 +197,7 @@ export interface NativeLog {
   /**
    * Waits for a record behind `sequence`, instead of for whatever the call before asked for. 0: there is one; 1:
    * `onAppended` (given to `open`) will be called, once, and the process stays alive until then; 2: none will ever come.
+   * Where it is this thread that appends, `onAppended` is called before the append returns.
    */
   follow(sequence: number): number;
   stopFollowing(): void;

@@ -147,6 +147,32 @@ describe.each([false, true])('a live read (readOnly: %s)', (readOnly) => {
   });
 });
 
+test('a live read has what its own thread appends before the event loop goes on', async () => {
+  const wal = await logs.open();
+  const ways = [
+    () => wal.append(Buffer.from('bytes')),
+    () => wal.append('a string'),
+    () => wal.append('with a key', { key: 'k' }),
+    () => wal.appendBatch([{ data: 'a' }, { data: 'batch' }]),
+    () => wal.appendBatch({ buffer: Buffer.from('packed'), offsets: Uint32Array.of(0, 3, 6) }),
+  ];
+  const read: number[] = [];
+  const reading = (async () => {
+    for await (const { sequence } of wal.read({ live: true, limit: 7 })) read.push(sequence);
+  })();
+  for (const append of ways) {
+    await turn(5);
+    append();
+    let wentOn = false;
+    setImmediate(() => (wentOn = true));
+    for (let i = 0; i < 100 && read.at(-1) !== wal.lastSequence; i++) await Promise.resolve();
+    expect(read.at(-1)).toBe(wal.lastSequence);
+    expect(wentOn).toBe(false);
+  }
+  await reading;
+  expect(read).toEqual(numbers(7));
+});
+
 test('a live read of many records by many readers is complete for each', async () => {
   const wal = await logs.open({ segmentSize: smallSegment });
   const readings = Array.from({ length: 10 }, (_, i) => take(wal.read({ live: true, from: i * 7 + 1 }), 500));

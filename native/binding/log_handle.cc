@@ -133,6 +133,10 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
 // ---- appending ----------------------------------------------------------------------------------------------------
 
 napi_value LogHandle::Settle(napi_env env, uint64_t sequence) {
+  if (appended_here_) [[unlikely]] {
+    appended_here_ = false;
+    TellFollowers(env, follows_);
+  }
   if (sequence != 0) [[likely]]
     return Double(env, static_cast<double>(sequence));
   return Refuse(env, appender_->failure());
@@ -533,6 +537,7 @@ napi_value LogHandle::Follow(napi_env raw_env, napi_callback_info info) {
   auto outcome = FollowOutcome::kEnded;
   if (!self.closing_) {
     self.EndFollowing(env);
+    ++self.follows_;
     outcome = self.log_->FollowAppends(ToU64(Napi::Value(env, arguments[0])), &self);
     if (outcome == FollowOutcome::kWaiting) {
       self.following_ = true;
@@ -554,13 +559,19 @@ void LogHandle::EndFollowing(Napi::Env env) {
   environment_->channel().Unref(env);
 }
 
+// Who follows in this thread hears of an append of this thread before it returns: a message would reach him only when
+// the event loop comes round. It is sent all the same, for it is not always an append that calls this.
 void LogHandle::OnAppended() {
-  environment_->channel().Post([weak = std::weak_ptr(self_)](Napi::Env env) {
-    const auto self = weak.lock();
-    if (!self || (*self)->on_appended_.IsEmpty()) return;
-    (*self)->EndFollowing(env);
-    (*self)->on_appended_.Call({});
+  if (std::this_thread::get_id() == thread_) appended_here_ = true;
+  environment_->channel().Post([weak = std::weak_ptr(self_), follow = follows_](Napi::Env env) {
+    if (const auto self = weak.lock()) (*self)->TellFollowers(env, follow);
   });
+}
+
+void LogHandle::TellFollowers(Napi::Env env, uint64_t follow) {
+  if (!following_ || follow != follows_ || on_appended_.IsEmpty()) return;
+  EndFollowing(env);
+  on_appended_.Call({});
 }
 
 // ---- what takes its time ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <memory>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -102,14 +103,17 @@ class LogHandle final : public FunctionOwner,
   void Progress(Napi::Env env, const Status& failure);
   void AwaitDurable(Napi::Env env, uint64_t sequence, Status (Log::*ask)(uint64_t));
 
-  // From a thread that appends.
+  // From a thread that appends, which may be this one.
   void OnAppended() override;
+  void TellFollowers(Napi::Env env, uint64_t follow);
   void EndFollowing(Napi::Env env);
 
   const std::shared_ptr<Environment> environment_;
+  const std::thread::id thread_ = std::this_thread::get_id();
   std::unique_ptr<LogShare> share_;  // null once closed
   Log* log_;                         // share_'s, for the hot path
   std::unique_ptr<Appender> appender_;
+  bool appended_here_ = false;  // by this thread, and a follower waited for it
   Status last_error_;
   Napi::FunctionReference on_progress_;
   Napi::FunctionReference on_appended_;
@@ -130,6 +134,7 @@ class LogHandle final : public FunctionOwner,
   std::atomic<uint64_t> told_{0};
   std::atomic<bool> posted_{false};
   bool following_ = false;      // the channel is held until the next append
+  uint64_t follows_ = 0;        // how often that began
   bool keeps_process_ = false;  // the channel is held while wanted_ is above told_
   // Gone with the handle: a task that was posted before may run after.
   std::shared_ptr<LogHandle*> self_ = std::make_shared<LogHandle*>(this);
