@@ -124,6 +124,44 @@ describe('the golden log of version 1', () => {
   });
 });
 
+describe('the golden log of version 1 that was in use for long', () => {
+  const { files, records } = readGolden('v1-life');
+  const [active] = files.segments.slice(-1) as [number];
+
+  test('has what comes with time', () => {
+    const identities = files.segments.map((id) => identityOf(files.segment(id)));
+    expect(identities.map(({ compacted }) => compacted)).toEqual([true, true, false, false, false]);
+    expect(identities.map(({ recycled }) => recycled)).toEqual([false, false, false, false, true]);
+    const flags = new Set(files.segments.flatMap((id) => files.frames(id)).map((frame) => frame.flags));
+    expect(flags).toEqual(new Set([0, flag.key, flag.batch, flag.filler, flag.batch | (3 << 3)]));
+    const behind = files.segment(active).subarray(endOf(files.frames(active)));
+    expect(behind.some((byte) => byte !== 0)).toBe(true);
+    expect(files.names.filter((name) => name.startsWith('metadata/recyclable-'))).toHaveLength(2);
+  });
+
+  test('holds its records, and goes on', async () => {
+    files.write(path());
+    const wal = await openLog();
+    expect(wal.recovery.findings.filter((finding) => finding.case !== 'A')).toEqual([]);
+    expect(Array.from(wal.read(), toGolden)).toEqual(records);
+    expect(await wal.verify()).toMatchObject({ ok: true, records: records.length });
+    const sequence = wal.append('goes on');
+    expect(sequence).toBe((records.at(-1)?.sequence ?? 0) + 1);
+    const reopened = await reopen();
+    expect(reopened.recovery).toMatchObject({ clean: true, findings: [] });
+    expect(Array.from(reopened.read({ to: sequence - 1 }), toGolden)).toEqual(records);
+    expect(reopened.get(sequence)?.data.toString()).toBe('goes on');
+  });
+
+  test('is the same to who only reads it, and to another reader', async () => {
+    files.write(path());
+    const wal = await openLog({ readOnly: true });
+    expect(Array.from(wal.read(), toGolden)).toEqual(records);
+    expect(LogFiles.read(path()).differences(files)).toEqual([]);
+    expect(readRecords(files)).toEqual(records);
+  });
+});
+
 test('what is written today is what another reader reads and another writer writes', async () => {
   const wal = await openLog({ segmentSize: 65_536 });
   const keys = [null, '', 'key', 'k'.repeat(300)];
@@ -156,7 +194,8 @@ function readRecords(files: LogFiles): GoldenRecord[] {
     const { base, created } = identityOf(files.segment(id));
     return files.frames(id).flatMap((frame) => {
       const timestamp = (created + frame.time) / 1000;
-      return frame.records.map((record, i) => toGolden({ ...record, sequence: base + frame.index + i, timestamp }));
+      const sequence = (i: number): number => base + frame.index + (frame.places?.[i] ?? i);
+      return frame.records.map((record, i) => toGolden({ ...record, sequence: sequence(i), timestamp }));
     });
   });
 }

@@ -280,6 +280,8 @@ export interface Frame extends FrameHeader {
   records: FormatRecord[];
   /** Of `count`: those that compaction removed. */
   removed: number;
+  /** Of a batch: the place of each of `records` among `count`. */
+  places?: number[];
 }
 
 function frameChecksum(salt: bigint, frame: Buffer): number {
@@ -322,8 +324,9 @@ export function encodeFiller(salt: bigint, header: FrameHeader, length: number, 
   return encodeFrame(salt, header, 0, flag.filler, payload);
 }
 
-function decodeBatch(payload: Buffer): { records: FormatRecord[]; removed: number } | undefined {
+function decodeBatch(payload: Buffer): { records: FormatRecord[]; places: number[]; removed: number } | undefined {
   const records: FormatRecord[] = [];
+  const places: number[] = [];
   const count = payload.readUInt32LE(0);
   let [at, removed] = [4, 0];
   while (records.length + removed < count) {
@@ -338,6 +341,7 @@ function decodeBatch(payload: Buffer): { records: FormatRecord[]; removed: numbe
     const dataAt = keyAt + payload.readUInt16LE(at + 6);
     const end = dataAt + payload.readUInt32LE(at);
     if (payload.length < end) return undefined;
+    places.push(records.length + removed);
     records.push({
       kind: payload.readUInt8(at + 4),
       key: (payload.readUInt8(at + 5) & flag.key) === 0 ? null : payload.subarray(keyAt, dataAt),
@@ -345,7 +349,8 @@ function decodeBatch(payload: Buffer): { records: FormatRecord[]; removed: numbe
     });
     at = end;
   }
-  return at === payload.length && count > 0 && records.length + removed === count ? { records, removed } : undefined;
+  if (at !== payload.length || count === 0 || records.length + removed !== count) return undefined;
+  return { records, places, removed };
 }
 
 const gzipCodec = 3;
