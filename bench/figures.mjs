@@ -43,10 +43,16 @@ const withRatio = ({ name, by }, own, other) => [
   (by[own].median / by[other].median).toFixed(2),
 ];
 
+// Not of the suites that run under another process, which is what the others are then.
+const timed = results
+  .filter(({ suite }) => suite !== 'instructions' && suite !== 'profile')
+  .flatMap((each) => each.contenders);
+const mostTrials = Math.max(...timed.map(({ values }) => values.length));
+
 const underWhat = () =>
   `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}; ` +
-  `medians of ${options.repeats} trials (least–greatest). During the trials other processes had up to ` +
-  `${Math.round(100 * Math.max(...results.flatMap(({ contenders }) => contenders.map(({ others }) => others))))} % of the processors.`;
+  `medians of ${options.repeats} trials${mostTrials > options.repeats ? `, ${mostTrials} of short ones` : ''} (least–greatest). ` +
+  `During the trials other processes had up to ${Math.round(100 * Math.max(...timed.map(({ others }) => others)))} % of the processors.`;
 
 const sections = {
   machine: underWhat,

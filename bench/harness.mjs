@@ -34,7 +34,7 @@ export class Harness {
     rmSync(join(this.directory, suite), { recursive: true, force: true });
   }
 
-  async #runCase(suite, { name, prepare, contenders, measures, once, ...rest }) {
+  async #runCase(suite, { name, prepare, contenders, measures, once, atLeast = 1, ...rest }) {
     const prepared = prepare && (await this.#prepareOnce(suite, prepare));
     const runnable = Object.entries(contenders).filter(([, { peer }]) => peer === undefined || this.#isThere(peer));
     const trials = Object.fromEntries(runnable.map(([contender]) => [contender, []]));
@@ -44,8 +44,9 @@ export class Harness {
       if (result === undefined) delete trials[contender];
       else trials[contender].push(result);
     };
-    // Once is enough for what is counted, not timed.
-    for (let i = 0; i < (once ? 1 : this.repeats); i++) {
+    // Once is enough for what is counted, not timed; what takes a moment only varies more, and can be had more often.
+    const repeats = once || this.inHaste ? 1 : Math.max(this.repeats, atLeast);
+    for (let i = 0; i < repeats; i++) {
       if (this.inHaste) await Promise.all(runnable.map(run));
       else for (const each of runnable) await run(each);
     }

@@ -68,6 +68,7 @@ function burstCase(name, input, bytes, bursts, ratio) {
   return {
     name,
     unit: 'M records/s',
+    atLeast: 7,
     contenders: {
       segwal: { trial: 'segwalBursts', input, bytes, bursts },
       raw: { trial: 'rawBursts', input, bytes, bursts },

@@ -35,6 +35,7 @@ export function cases({ scale }) {
       const filled = { trial: 'recover', segmentSize };
       return {
         name: `recovery of a segment of ${mebibytes} MiB`,
+        atLeast: mebibytes === 64 ? 7 : 1,
         contenders: {
           segwal: { ...filled, durable: true },
           'segwal, nothing durable yet': { ...filled, durable: false },
