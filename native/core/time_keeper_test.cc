@@ -116,9 +116,13 @@ class LogTimeTest : public testing::Test {
       if (std::this_thread::get_id() == appender_) ++asked_;
     });
   }
-  ~LogTimeTest() override { syncer_->Stop(); }
+  ~LogTimeTest() override {
+    allocator_.Stop();
+    syncer_->Stop();
+  }
 
   void Start(uint64_t delay_us) {
+    allocator_.Start();
     syncer_ = std::make_unique<Syncer>(parts_.state(), walk_, parts_.Begin(), SyncPolicy{.delay_us = delay_us});
     syncer_->Start();
   }
@@ -141,7 +145,8 @@ class LogTimeTest : public testing::Test {
   const std::vector<RecordView> many_ = std::vector<RecordView>(2'000);
   const std::thread::id appender_ = std::this_thread::get_id();
   int asked_ = 0;
-  WriterParts parts_{uint64_t{64} << 20};
+  WriterParts parts_{uint64_t{16} << 20};
+  Allocator allocator_{parts_.state(), parts_.log_id()};  // there is always room
   CommittedWalk walk_{parts_.state(), parts_.Begin()};
   std::unique_ptr<Syncer> syncer_;
 };
