@@ -21,6 +21,7 @@ Syncer::Syncer(WriterState& state, CommittedWalk& walk, const CommittedWalk::Pos
     : state_(state), walk_(walk), policy_(policy), synced_(end) {}
 
 void Syncer::Start() {
+  state_.time_keeper.Start();
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -31,6 +32,7 @@ void Syncer::Stop() {
   }
   state_.syncer_wake.notify_all();
   if (thread_.joinable()) thread_.join();
+  state_.time_keeper.Stop();
 }
 
 // The thread is woken when the mutex is free: it would only wait for that next.

@@ -13,7 +13,12 @@ constexpr uint64_t kShortestLook = 10'000'000;  // ns
 
 }  // namespace
 
-TimeKeeper::~TimeKeeper() {
+void TimeKeeper::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void TimeKeeper::Stop() {
+  Rest();
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -25,23 +30,21 @@ TimeKeeper::~TimeKeeper() {
 void TimeKeeper::NoteAppended(uint64_t sequence, uint64_t now_ns) {
   const uint64_t elapsed = now_ns - noted_ns_;
   if (elapsed < kShortestLook) return;
-  const uint64_t records =
-      sequence - std::min(noted_sequence_, sequence);  // the end of the log may have been taken away
+  // The end of the log may have been taken away.
+  const uint64_t records = sequence - std::min(noted_sequence_, sequence);
   noted_sequence_ = sequence;
   noted_ns_ = now_ns;
   Keep(records >= elapsed / 1'000'000 * kWorthIt);
 }
 
 void TimeKeeper::Keep(bool keep) {
-  if (keep == keeping_) return;
-  keeping_ = keep;
+  if (keep == keep_) return;
   {
     const std::lock_guard lock(mutex_);
     keep_ = keep;
     // Here and not by the thread: it may be a while until that runs.
     if (!keep) kept_us_.store(0, std::memory_order_relaxed);
   }
-  if (keep && !thread_.joinable()) thread_ = std::thread([this] { Run(); });
   wake_.notify_all();
 }
 

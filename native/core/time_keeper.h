@@ -16,7 +16,10 @@ namespace segwal {
 class TimeKeeper {
  public:
   explicit TimeKeeper(const Platform& platform) : platform_(platform) {}
-  ~TimeKeeper();
+  ~TimeKeeper() { Stop(); }
+
+  void Start();
+  void Stop();
 
   // As Platform::CoarseNow, and at most another 2 ms behind (more where the thread gets no processor). From any thread.
   uint64_t Now() const {
@@ -24,7 +27,8 @@ class TimeKeeper {
     return kept != 0 ? kept : platform_.CoarseNow();
   }
 
-  // One thread calls these. Now and then while records come: up to which sequence they have, by when (Monotonic).
+  // One thread calls these, between Start and Stop. Now and then while records come: up to which sequence they have, by
+  // when (Monotonic).
   void NoteAppended(uint64_t sequence, uint64_t now_ns);
   // Before it looks no more.
   void Rest() { Keep(false); }
@@ -39,13 +43,12 @@ class TimeKeeper {
   // Of the thread that calls NoteAppended.
   uint64_t noted_sequence_ = 0;
   uint64_t noted_ns_ = 0;
-  bool keeping_ = false;
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  bool keep_ = false;   // guarded by mutex_
-  bool stop_ = false;   // guarded by mutex_
-  std::thread thread_;  // from when it is first needed
+  bool keep_ = false;  // written by the thread that calls NoteAppended, under mutex_
+  bool stop_ = false;  // guarded by mutex_
+  std::thread thread_;
 };
 
 }  // namespace segwal

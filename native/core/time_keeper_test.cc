@@ -25,6 +25,7 @@ class TimeKeeperTest : public testing::Test {
     platform_.WatchCoarseClock([this] {
       if (std::this_thread::get_id() == appender_) ++asked_;
     });
+    keeper_.Start();
   }
 
   // Whether an append, on this thread, would ask the system what time it is.
@@ -102,6 +103,7 @@ TEST_F(TimeKeeperTest, ALogThatWasCutIsNoLogWithManyRecords) {
 TEST_F(TimeKeeperTest, CanBeDestroyedWhileItKeepsTheTime) {
   for (int i = 0; i < 50; ++i) {
     TimeKeeper keeper(platform_);
+    keeper.Start();
     keeper.NoteAppended(0, 10 * kMs);
     keeper.NoteAppended(100'000, 20 * kMs);
   }
