@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <thread>
 
@@ -261,7 +262,11 @@ TEST_F(SyncerTest, NoAppendIsForgottenThatRacesWithFallingAsleep) {
     if (random() % 2 == 0) {
       ASSERT_TRUE(listener_.WaitFor(i)) << "the syncer slept through record " << i;
     }
-    for (auto spin = random() % 200; spin > 0; --spin) std::this_thread::yield();
+    // Not by yielding: beside a busy process each of that takes milliseconds. It falls asleep after 2 ms.
+    const auto pause = std::chrono::microseconds(random() % 4 == 0 ? 1900 + random() % 300 : random() % 100);
+    const auto end = std::chrono::steady_clock::now() + pause;
+    while (std::chrono::steady_clock::now() < end) {
+    }
   }
   EXPECT_TRUE(listener_.WaitFor(1500));
 }
