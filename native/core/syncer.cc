@@ -95,10 +95,11 @@ void Syncer::Run() {
   uint64_t last_sync_ns = state_.platform.Monotonic();
   std::unique_lock lock(state_.mutex);
   while (!stop_ && state_.fatal.ok()) {
-    state_.time_keeper.NoteAppended(state_.AppendedSequenceLocked(), state_.platform.Monotonic());
+    const uint64_t now = state_.platform.Monotonic();
+    state_.time_keeper.NoteAppended(state_.AppendedSequenceLocked(), now);
     const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
     if (state_.requested <= durable && !rotated() && !EnoughBytes()) {
-      const uint64_t elapsed = state_.platform.Monotonic() - last_sync_ns;
+      const uint64_t elapsed = now - last_sync_ns;
       const uint64_t delay = policy_.delay_us * 1000;
       const bool nothing_new = state_.AppendedSequenceLocked() <= durable;
       if (elapsed < (nothing_new ? kLinger : 1) * delay) {

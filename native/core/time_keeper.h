@@ -1,5 +1,5 @@
 // TimeKeeper: what time it is, for appends. While very many come, a thread looks at the clock every few ms and an
-// append at what the thread has seen: to ask the system, even for its coarse time, takes a ninth of an append of 100
+// append at what the thread has seen: to ask the system, even for its coarse time, takes a tenth of an append of 100
 // bytes.
 #pragma once
 
