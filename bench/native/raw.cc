@@ -185,6 +185,30 @@ napi_value Crc(napi_env env, napi_callback_info info) {
   return Number(env, all);
 }
 
+// copyAndCrc32c(to, from, piece): fills `to` with copies of the first bytes of `from`, as appends of records of so many
+// bytes would, by the same function as theirs.
+napi_value CopyAndCrc(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  size_t count = 3;
+  void* to = nullptr;
+  void* from = nullptr;
+  size_t to_size = 0;
+  size_t from_size = 0;
+  double piece = 0;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  if (napi_get_typedarray_info(env, arguments[0], nullptr, &to_size, &to, nullptr, nullptr) != napi_ok ||
+      napi_get_typedarray_info(env, arguments[1], nullptr, &from_size, &from, nullptr, nullptr) != napi_ok ||
+      napi_get_value_double(env, arguments[2], &piece) != napi_ok || piece < 1 ||
+      piece > static_cast<double>(from_size)) {
+    return Throw(env, "two Uint8Arrays and a number, no larger than the second, were expected");
+  }
+  auto* bytes = static_cast<char*>(to);
+  const auto step = static_cast<size_t>(piece);
+  uint32_t all = 0;
+  for (size_t at = 0; at < to_size; at += step) all ^= CopyAndCrc32c(0, bytes + at, from, std::min(step, to_size - at));
+  return Number(env, all);
+}
+
 // threadTime(): ns of processor time that this thread has taken; NaN where the system does not tell. Unlike the time on
 // the clock it hardly depends on what else the machine does; nor does it see the thread wait.
 napi_value ThreadTime(napi_env env, napi_callback_info) {
@@ -232,6 +256,7 @@ napi_value RunLoop(napi_env env, napi_callback_info info) {
 napi_value Init(napi_env env, napi_value exports) {
   AddFunction(env, exports, "open", Open, nullptr);
   AddFunction(env, exports, "crc32c", Crc, nullptr);
+  AddFunction(env, exports, "copyAndCrc32c", CopyAndCrc, nullptr);
   AddFunction(env, exports, "durableLoop", RunLoop, nullptr);
   AddFunction(env, exports, "threadTime", ThreadTime, nullptr);
   napi_value name = nullptr;

@@ -31,8 +31,16 @@ namespace segwal::crc32c {
 namespace {
 
 constexpr size_t kWord = 8;
-constexpr size_t kMaxStreamWords = 128;
+// The three parts lie close together, so that to the processor they are one run through memory, whose next lines it
+// fetches by itself. With the usual 1,024 bytes between them it does not: with a copy, 4 KiB pieces of memory that is
+// not in the cache went by 6 to 8 GB/s instead of 20 (Zen 5; docs/PERFORMANCE.md).
+constexpr size_t kMaxStreamWords = 24;
 constexpr size_t kMaxStreams = 3 * kMaxStreamWords * kWord;
+// While more such blocks are left to copy, the memory that they go to is fetched so far ahead. From 16 KiB on that is
+// worth a fifth; nearer to the end it disturbs, and behind the end may be what another thread writes.
+constexpr size_t kFetchFrom = 16;
+constexpr size_t kFetchAhead = 2048;
+constexpr size_t kCacheLine = 64;
 // Up to here, putting three states together costs more than waiting for one.
 constexpr size_t kMinStreams = 192;
 
@@ -84,6 +92,10 @@ SEGWAL_SSE42_INLINE uint64_t AddStreams(uint64_t state, std::byte* to, const std
   return _mm_crc32_u64(third, *last ^ MultiplyCarryless(state, shift.first) ^ MultiplyCarryless(second, shift.second));
 }
 
+SEGWAL_SSE42_INLINE void FetchForWriting(std::byte* to) {
+  for (size_t at = 0; at < kMaxStreams; at += kCacheLine) __builtin_prefetch(to + at, 1);
+}
+
 // Fewer than eight bytes.
 template <Mode mode>
 SEGWAL_SSE42_INLINE uint32_t AddFew(uint32_t state, std::byte* to, const std::byte* from, size_t size) {
@@ -118,23 +130,14 @@ SEGWAL_SSE42_INLINE uint64_t AddTail(uint64_t state, std::byte* to, const std::b
   return _mm_crc32_u64(0, (word ^ state) << unused_bits) ^ (state >> half_bits >> half_bits);
 }
 
+// Up to kMaxStreams bytes, more than eight or behind others: then `last` is the word before them.
 template <Mode mode>
-SEGWAL_SSE42_INLINE uint32_t Add(uint32_t start, std::byte* to, const std::byte* from, size_t size) {
-  if (size <= kWord) {
-    if (size == kWord) return static_cast<uint32_t>(_mm_crc32_u64(start, Take<uint64_t, mode>(to, from, 0)));
-    return AddFew<mode>(start, to, from, size);
-  }
-  uint64_t state = start;
-  uint64_t last = 0;
+SEGWAL_SSE42_INLINE uint32_t AddSome(uint64_t state, std::byte* to, const std::byte* from, size_t size, uint64_t last) {
   const auto advance = [&](size_t bytes) __attribute__((always_inline)) {
     if constexpr (mode == Mode::kCopy) to += bytes;
     from += bytes;
     size -= bytes;
   };
-  while (size > kMaxStreams) {
-    state = AddStreams<mode>(state, to, from, kMaxStreamWords, &last);
-    advance(kMaxStreams);
-  }
   if (size > kMinStreams) {
     const size_t words = (size - 1) / (3 * kWord);
     state = AddStreams<mode>(state, to, from, words, &last);
@@ -148,6 +151,39 @@ SEGWAL_SSE42_INLINE uint32_t Add(uint32_t start, std::byte* to, const std::byte*
   }
   advance(whole);
   return static_cast<uint32_t>(AddTail<mode>(state, to, from, size, last));
+}
+
+// More than kMaxStreams bytes.
+template <Mode mode>
+SEGWAL_SSE42_INLINE uint32_t AddMany(uint64_t state, std::byte* to, const std::byte* from, size_t size) {
+  uint64_t last = 0;
+  for (size_t blocks = (size - 1) / kMaxStreams; blocks > 0; --blocks) {
+    if constexpr (mode == Mode::kCopy) {
+      if (blocks > kFetchFrom) FetchForWriting(to + kFetchAhead);
+    }
+    state = AddStreams<mode>(state, to, from, kMaxStreamWords, &last);
+    if constexpr (mode == Mode::kCopy) to += kMaxStreams;
+    from += kMaxStreams;
+    size -= kMaxStreams;
+  }
+  return AddSome<mode>(state, to, from, size, last);
+}
+
+// A function of its own, so that the sizes that most records have need not save the registers that the others take: at
+// 100 bytes that is worth a twentieth with the copy, and a fifth without.
+template <Mode mode>
+SEGWAL_SSE42 __attribute__((noinline)) uint32_t AddFewOrMany(uint32_t state, std::byte* to, const std::byte* from,
+                                                             size_t size) {
+  if (size > kMaxStreams) return AddMany<mode>(state, to, from, size);
+  if (size == kWord) return static_cast<uint32_t>(_mm_crc32_u64(state, Take<uint64_t, mode>(to, from, 0)));
+  return AddFew<mode>(state, to, from, size);
+}
+
+template <Mode mode>
+SEGWAL_SSE42_INLINE uint32_t Add(uint32_t state, std::byte* to, const std::byte* from, size_t size) {
+  if (size > kWord && size <= kMaxStreams) [[likely]]
+    return AddSome<mode>(state, to, from, size, 0);
+  return AddFewOrMany<mode>(state, to, from, size);
 }
 
 SEGWAL_SSE42_INLINE uint32_t AddHeader(uint32_t state, uint32_t length, uint64_t word1, uint64_t word2) {

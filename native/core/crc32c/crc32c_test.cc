@@ -105,7 +105,8 @@ TEST_P(Crc32cTest, IsRightForLongInputs) {
   RandomBytes random;
   SCOPED_TRACE("seed " + std::to_string(random.seed()));
   const Bytes bytes = random.Make(200'000);
-  for (size_t length : {1535u, 1536u, 1537u, 3071u, 3072u, 3073u, 3080u, 6144u, 6145u, 9300u, 65536u, 200'000u}) {
+  for (size_t length :
+       {1151u, 1152u, 1153u, 1535u, 1536u, 1537u, 3071u, 3072u, 3073u, 3080u, 6144u, 6145u, 9300u, 65536u, 200'000u}) {
     ASSERT_EQ(Extend(0, bytes.data(), length), BitByBit(bytes.data(), length)) << length << " bytes";
   }
 }
@@ -170,7 +171,7 @@ TEST_P(Crc32cTest, CopiesExactlyWhatItTakesTheCrcOf) {
   for (size_t size = 0; size <= 600; ++size) {
     ASSERT_NO_FATAL_FAILURE(ExpectExactCopy(*GetParam(), random.Make(size), random.Below(16)));
   }
-  for (size_t size : {1536u, 3071u, 3072u, 3073u, 4096u, 4097u, 65536u, 200'003u}) {
+  for (size_t size : {1152u, 1153u, 1536u, 2623u, 2624u, 2625u, 3071u, 3072u, 3073u, 4096u, 4097u, 65536u, 200'003u}) {
     ASSERT_NO_FATAL_FAILURE(ExpectExactCopy(*GetParam(), random.Make(size), random.Below(16)));
   }
 }
