@@ -26,6 +26,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -133,9 +134,12 @@ class Recorder {
     }
   }
 
+  // Files first: the process goes on meanwhile, and what it notes in a file beside the log must not be newer than the
+  // log.
   void Look(const std::string& directory, uint32_t number) {
     DIR* const listing = ::opendir(directory.c_str());
     if (listing == nullptr) return;
+    std::vector<std::pair<std::string, uint32_t>> directories;
     while (const dirent* const entry = ::readdir(listing)) {
       const std::string name = entry->d_name;
       if (name == "." || name == "..") continue;
@@ -153,12 +157,13 @@ class Recorder {
       event_.swap(entries_);
       ++entry_count_;
       if (S_ISDIR(info.st_mode)) {
-        Look(path, known.number);
+        directories.emplace_back(path, known.number);
       } else {
         Compare(path, &known);
       }
     }
     ::closedir(listing);
+    for (const auto& [path, its_number] : directories) Look(path, its_number);
   }
 
   void Compare(const std::string& path, Known* known) {
