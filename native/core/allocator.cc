@@ -6,8 +6,6 @@
 namespace segwal {
 namespace {
 
-// Touched in one go; small enough that a waiting writer soon gets the first of it.
-constexpr uint64_t kWindowStep = uint64_t{2} << 20;
 // How soon a disk that was full is asked again.
 constexpr std::chrono::milliseconds kRetryDelay{200};
 
@@ -32,8 +30,8 @@ void Allocator::Stop() {
   if (spare_thread_.joinable()) spare_thread_.join();
 }
 
-Status Allocator::MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,
-                              std::shared_ptr<Segment>* segment, uint64_t window, std::optional<uint64_t> recyclable) {
+Status Allocator::MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size, uint64_t window,
+                              std::shared_ptr<Segment>* segment, std::optional<uint64_t> recyclable) {
   SegmentIdentity identity;
   identity.log_id = log_id;
   identity.segment_id = id;
@@ -112,7 +110,7 @@ bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
 
 Status Allocator::Extend(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t target) {
   const uint64_t begin = segment.window_end;
-  const uint64_t end = std::min(target, begin + kWindowStep);
+  const uint64_t end = std::min(target, begin + WriterState::kWindowStep);
   segment.window_busy = true;
   lock.unlock();
   Status status = segment.PrepareWindow(begin, end);
@@ -152,7 +150,7 @@ void Allocator::MakeSpare(std::unique_lock<std::mutex>& lock) {
       state_.recyclable.pop_back();
     }
     lock.unlock();
-    status = MakeSegment(state_, log_id_, id, size, &spare, kWindowStep, old);
+    status = MakeSegment(state_, log_id_, id, size, WriterState::kWindowStep, &spare, old);
     lock.lock();
     if (!status.ok() && old) {
       state_.unusable.push_back(*old);

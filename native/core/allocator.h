@@ -31,9 +31,8 @@ class Allocator {
 
   // A segment for id `id`, with a fresh salt, not yet activated; its first `window` bytes touched; of a new file, or of
   // that of the segment `recyclable`. Also how a log gets its first one.
-  static Status MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size,
-                            std::shared_ptr<Segment>* segment, uint64_t window = WriterState::kWindow,
-                            std::optional<uint64_t> recyclable = std::nullopt);
+  static Status MakeSegment(WriterState& state, const LogId& log_id, uint64_t id, uint64_t size, uint64_t window,
+                            std::shared_ptr<Segment>* segment, std::optional<uint64_t> recyclable = std::nullopt);
 
  private:
   void KeepWindow();

@@ -44,8 +44,6 @@ class WindowTest : public testing::Test {
   Allocator allocator_{parts_.state(), parts_.log_id()};
 };
 
-TEST_F(WindowTest, IsTouchedBeforeTheSegmentIsUsed) { EXPECT_EQ(WindowEnd(), WriterState::kWindow); }
-
 TEST_F(WindowTest, MovesAheadOnceAGoodPartOfItIsUsed) {
   allocator_.Start();
   AppendTo(4 * kMiB);

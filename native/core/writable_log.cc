@@ -62,11 +62,12 @@ Status WritableLog::OpenAndRecover() {
   if (recovered.tail) {
     tail = *recovered.tail;
     std::unique_ptr<Segment> resumed;
-    SEGWAL_TRY(Segment::Resume(platform, directory, tail.identity, tail.end_offset, tail.count, WriterState::kWindow,
-                               &resumed));
+    SEGWAL_TRY(Segment::Resume(platform, directory, tail.identity, tail.end_offset, tail.count,
+                               WriterState::kWindowStep, &resumed));
     end.segment = reclaimer_->Own(std::move(resumed));
   } else {
-    SEGWAL_TRY(Allocator::MakeSegment(state_, meta_.log_id, recovered.next_segment, meta_.segment_size, &end.segment));
+    SEGWAL_TRY(Allocator::MakeSegment(state_, meta_.log_id, recovered.next_segment, meta_.segment_size,
+                                      WriterState::kWindowStep, &end.segment));
     end.segment->Activate(recovered.next_sequence, platform.Now(), state_.boot, state_.pid);
     SEGWAL_TRY(end.segment->Sync(0, kSegmentHeaderSize));
     // Only now that there is a first segment: a meta without segments is a log that lost them.
@@ -81,6 +82,7 @@ Status WritableLog::OpenAndRecover() {
   catalog_.AddLive(end.segment);
   {
     const std::lock_guard lock(state_.mutex);
+    state_.current->low_water_passed = true;  // the rest of the window comes behind
     state_.PublishLimit(*state_.current);
   }
   end.earliest_us = tail.earliest_us;

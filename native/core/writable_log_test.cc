@@ -45,6 +45,29 @@ TEST_F(WritableLogTest, ANewLogHasAnIdentityAndAFirstSegment) {
   EXPECT_EQ(log_->Segments().size(), 1u);
 }
 
+TEST_F(WritableLogTest, OpensWithTheFirstPieceOfAWindowAndTouchesTheRestBehindIt) {
+  const LogOptions options{.segment_size = uint64_t{64} << 20, .sync = SyncPolicy{.delay_us = 0}};
+  for (const char* const what : {"a new log", "an old one"}) {
+    SCOPED_TRACE(what);
+    std::atomic<uint64_t> first = 0;
+    std::atomic<uint64_t> end = 0;
+    log_.platform().Watch([&](const Call& call) {
+      if (call.operation == Operation::kPopulate && call.path.ends_with("wal-000001.log")) {
+        if (first == 0) first = call.length;
+        end = std::max(end.load(), call.offset + call.length);
+      }
+    });
+    log_.platform().Hold(Operation::kPopulate, 2);
+    ASSERT_OK(log_.TryOpen(options)) << "or else more than one piece is waited for";
+    EXPECT_LE(first, WriterState::kWindowStep + kPageSize);
+    log_.platform().Release();
+    EXPECT_TRUE(ComesTrue([&] { return end >= WriterState::kWindow; })) << "nobody has to append for it";
+    log_.Append("so that it is an old one");
+    log_.Close();
+    log_.platform().Watch(nullptr);
+  }
+}
+
 TEST_F(WritableLogTest, IsNotMadeWhenItShouldBeThere) {
   EXPECT_CODE(log_.TryOpen({.segment_size = TestLog::kSegmentSize, .create = false}), kNotFound);
   EXPECT_TRUE(log_.SegmentIds().empty());

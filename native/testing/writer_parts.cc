@@ -13,7 +13,7 @@ WriterParts::WriterParts(uint64_t segment_size, uint64_t base_sequence)
   EXPECT_OK(directory_.Create());
   state_.max_frame_size = segment_size - kSegmentHeaderSize;
   state_.durable = base_sequence - 1;
-  EXPECT_OK(Allocator::MakeSegment(state_, log_id_, 1, segment_size, &state_.current));
+  EXPECT_OK(Allocator::MakeSegment(state_, log_id_, 1, segment_size, WriterState::kWindow, &state_.current));
   state_.current->Activate(base_sequence, platform_.Now(), state_.boot, state_.pid);
   state_.current->byte_base = -static_cast<int64_t>(kSegmentHeaderSize);
   catalog_.AddLive(state_.current);
@@ -39,7 +39,7 @@ std::shared_ptr<Segment> WriterParts::current() {
 void WriterParts::ProvideSpare() {
   const std::shared_ptr<Segment> segment = current();
   std::shared_ptr<Segment> spare;
-  EXPECT_OK(Allocator::MakeSegment(state_, log_id_, segment->id() + 1, segment->size(), &spare));
+  EXPECT_OK(Allocator::MakeSegment(state_, log_id_, segment->id() + 1, segment->size(), WriterState::kWindow, &spare));
   const std::lock_guard lock(state_.mutex);
   state_.spare = std::move(spare);
   state_.writer_wake.notify_all();

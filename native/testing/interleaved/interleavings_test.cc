@@ -116,7 +116,7 @@ class Case final : public DurabilityListener {
  public:
   explicit Case(uint64_t sync_delay_us, int spares) : spares_(spares) {
     state_.max_frame_size = kMinSegmentSize - kSegmentHeaderSize;
-    Require(Allocator::MakeSegment(state_, log_id_, 1, kMinSegmentSize, &state_.current));
+    Require(Allocator::MakeSegment(state_, log_id_, 1, kMinSegmentSize, kMinSegmentSize, &state_.current));
     state_.current->Activate(1, platform_.Now(), state_.boot, state_.pid);
     state_.current->byte_base = -static_cast<int64_t>(kSegmentHeaderSize);
     Require(state_.current->Sync(0, kSegmentHeaderSize));  // as opening does
@@ -203,7 +203,8 @@ class Case final : public DurabilityListener {
   void Supply() {
     const std::lock_guard lock(state_.mutex);
     if (state_.spare || spares_-- <= 0) return;
-    Require(Allocator::MakeSegment(state_, log_id_, state_.current->id() + 1, kMinSegmentSize, &state_.spare));
+    Require(Allocator::MakeSegment(state_, log_id_, state_.current->id() + 1, kMinSegmentSize, kMinSegmentSize,
+                                   &state_.spare));
     made_[state_.spare->id()] = state_.spare;
     state_.writer_wake.notify_all();
   }
