@@ -55,6 +55,7 @@ class MappedTarget : public Target {
   Status Store(uint64_t offset, ByteView record) override {
     if (offset + record.size() > ready_) {
       const uint64_t more = std::min(std::max(kReadyBytes, record.size()), file_bytes_ - ready_);
+      mapping_->LayZeros(ready_, more);
       SEGWAL_TRY(mapping_->Populate(ready_, more));
       ready_ += more;
     }

@@ -29,6 +29,7 @@ class RawFile {
     SEGWAL_TRY(file->Allocate(bytes));
     auto opened = std::make_unique<RawFile>();
     SEGWAL_TRY(platform.Map(std::move(file), bytes, true, &opened->mapping_));
+    opened->mapping_->LayZeros(0, bytes);
     SEGWAL_TRY(opened->mapping_->Populate(0, bytes));
     *raw = std::move(opened);
     return Status::Ok();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { WalManager } from 'segwal';
 
 import { durableResult } from '../durable-result.mjs';
-import { raw, sampleBuffers } from '../environment.mjs';
+import { bytesWritten, raw, sampleBuffers } from '../environment.mjs';
 import { inFlight } from '../in-flight.mjs';
 import { percentileCurve, quantile } from '../statistics.mjs';
 
@@ -74,6 +74,7 @@ function durableCase(name, depth, seconds, { rate, p99 = [] }) {
     },
     measures: [
       { unit: 'k records/s', targets: rate, plot: { chart: 'durable-rate', x: depth } },
+      { of: 'to the disk with each sync', key: 'written', unit: 'KiB', better: 'less' },
       ...(one ? [{ of: 'p50', key: 'p50', unit: 'µs', better: 'less' }] : []),
       ...(one ? [{ of: 'p99', key: 'p99', unit: 'µs', better: 'less', targets: p99 }] : []),
     ],
@@ -86,12 +87,16 @@ export const trials = {
     const records = sampleBuffers(bytes);
     await inFlight(depth, seconds / 4, (i) => wal.write(records[i & 1023]));
     const before = wal.stats();
+    const writtenBefore = bytesWritten();
     const result = await inFlight(depth, seconds, (i) => wal.write(records[i & 1023]));
     const { lastSequence, durableSequence, syncs, syncLatency, writeWaits } = wal.stats();
+    const written =
+      writtenBefore === undefined ? {} : { written: (bytesWritten() - writtenBefore) / 1024 / (syncs - before.syncs) };
     await wal.close();
     if (durableSequence !== lastSequence) throw new Error(`${lastSequence - durableSequence} writes were not durable`);
     const perSync = (lastSequence - before.lastSequence) / (syncs - before.syncs);
-    return durableResult(result, depth, { recordsPerSync: perSync, syncLatency, writeWaits });
+    const told = durableResult(result, depth, { recordsPerSync: perSync, syncLatency, writeWaits });
+    return { ...told, more: { ...told.more, ...written } };
   },
 
   raw({ syncBy, depth, seconds }, directory) {

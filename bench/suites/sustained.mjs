@@ -3,14 +3,13 @@
 // up the event loop in that of the timers; the same program without a log tells what the machine does of itself. Asking
 // the clock after each append takes a good part of the thread that appends, so how much goes through is measured
 // without.
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { WalManager } from 'segwal';
 
-import { raw, sampleBuffers } from '../environment.mjs';
+import { bytesWritten, raw, sampleBuffers } from '../environment.mjs';
 import { Histogram, percentileCurve } from '../statistics.mjs';
 
 const bytes = 100;
@@ -169,15 +168,6 @@ export const trials = {
     return { value: delayMax, more: { delay999, delayMax }, curves: { 'loop-delay': result.curves['loop-delay'] } };
   },
 };
-
-/** What this process has sent to the disk, by Linux. It counts a page when it becomes dirty, or is zeroed by a call. */
-function bytesWritten() {
-  try {
-    return Number(/^write_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))[1]);
-  } catch {
-    return undefined; // another system
-  }
-}
 
 /** Burst after burst, a turn of the event loop for each, for so long. */
 async function appendFor(seconds, appendBurst, keepUp, durableBytes) {

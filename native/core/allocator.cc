@@ -93,7 +93,8 @@ bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
   // It may be the spare's thread that is at it still.
   if (state_.truncating || segment->window_busy) return false;
   const uint64_t used = PointerOffset(segment->pointer().load(std::memory_order_relaxed));
-  const uint64_t target = std::min(segment->size(), std::max(used + WriterState::kWindow, segment->wanted_end));
+  const uint64_t ahead = AlignUp(used + WriterState::kWindow, WriterState::kWindowStep);
+  const uint64_t target = std::min(segment->size(), std::max(ahead, segment->wanted_end));
   // Not for every append: only once a good part of the window has been used, or somebody waits.
   const bool due = segment->low_water_passed || segment->wanted_end > segment->window_end;
   if (segment->window_end >= target || !due) return false;
@@ -110,7 +111,7 @@ bool Allocator::ExtendWindow(std::unique_lock<std::mutex>& lock) {
 
 Status Allocator::Extend(std::unique_lock<std::mutex>& lock, Segment& segment, uint64_t target) {
   const uint64_t begin = segment.window_end;
-  const uint64_t end = std::min(target, begin + WriterState::kWindowStep);
+  const uint64_t end = std::min(target, AlignDown(begin, WriterState::kWindowStep) + WriterState::kWindowStep);
   segment.window_busy = true;
   lock.unlock();
   Status status = segment.PrepareWindow(begin, end);

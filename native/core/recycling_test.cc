@@ -464,29 +464,52 @@ TEST_F(RecycledBehindTheWindowTest, TheEndCanBeTakenAwayThere) {
 
 // ---- one segment ---------------------------------------------------------------------------------------------------
 
+constexpr uint64_t kOldSize = 4 * kMinSegmentSize;
+constexpr uint64_t kOldEnd = 3 * kMinSegmentSize + 8;
+constexpr uint64_t kOldSalt = 99;
+
+// Segment 3, which was full, and has been put aside.
+void PutOldSegmentAside(Platform& platform, const LogDirectory& directory) {
+  ASSERT_OK(directory.Create());
+  std::unique_ptr<Segment> old;
+  SegmentIdentity identity{.segment_id = 3, .salt = kOldSalt, .segment_size = kOldSize};
+  ASSERT_OK(Segment::Create(platform, directory, identity, kOldSize, &old));
+  old->Activate(1, 1, platform.CurrentBoot(), 1);
+  std::memset(old->data() + kSegmentHeaderSize, 0xaa, kOldSize - kSegmentHeaderSize);
+  StoreSeal(old->data(), old->identity(), {.end_offset = kOldEnd, .record_count = 1, .last_sequence = 1});
+  old.reset();
+  ASSERT_OK(platform.Rename(directory.SegmentPath(3), directory.RecyclablePath(3)));
+}
+
+// They would have to be found again; they are zeroed as they are used.
+TEST(RecycledPagesTest, AreNotLaidAnew) {
+  FaultPlatform platform;
+  if (!platform.RecyclesFiles()) GTEST_SKIP() << "no files are recycled here";
+  const TemporaryDirectory temporary;
+  const LogDirectory directory(platform, temporary.path());
+  ASSERT_NO_FATAL_FAILURE(PutOldSegmentAside(platform, directory));
+  bool laid = false;
+  platform.Watch([&laid](const Call& call) { laid = laid || call.operation == Operation::kLayZeros; });
+  std::unique_ptr<Segment> segment;
+  ASSERT_OK(Segment::Recycle(platform, directory, 3, {.segment_id = 7, .salt = kOldSalt + 1, .segment_size = kOldSize},
+                             kMinSegmentSize, &segment));
+  ASSERT_OK(segment->PrepareWindow(kMinSegmentSize, 2 * kMinSegmentSize));
+  EXPECT_FALSE(laid);
+}
+
 class RecycledSegmentTest : public testing::Test {
  protected:
-  static constexpr uint64_t kSize = 4 * kMinSegmentSize;
-  static constexpr uint64_t kSalt = 99;
+  static constexpr uint64_t kSize = kOldSize;
+  static constexpr uint64_t kEnd = kOldEnd;
+  static constexpr uint64_t kSalt = kOldSalt;
 
-  void SetUp() override {
-    ASSERT_OK(directory_.Create());
-    std::unique_ptr<Segment> old;
-    SegmentIdentity identity{.segment_id = 3, .salt = kSalt, .segment_size = kSize};
-    ASSERT_OK(Segment::Create(platform_, directory_, identity, kSize, &old));
-    old->Activate(1, 1, platform_.CurrentBoot(), 1);
-    std::memset(old->data() + kSegmentHeaderSize, 0xaa, kSize - kSegmentHeaderSize);
-    StoreSeal(old->data(), old->identity(), {.end_offset = kEnd, .record_count = 1, .last_sequence = 1});
-    old.reset();
-    ASSERT_OK(platform_.Rename(directory_.SegmentPath(3), directory_.RecyclablePath(3)));
-  }
+  void SetUp() override { PutOldSegmentAside(platform_, directory_); }
 
   Status Recycle(uint64_t window, uint64_t salt = kSalt + 1) {
     return Segment::Recycle(platform_, directory_, 3, {.segment_id = 7, .salt = salt, .segment_size = kSize}, window,
                             &segment_);
   }
 
-  static constexpr uint64_t kEnd = 3 * kMinSegmentSize + 8;
   CrashPlatform platform_;
   LogDirectory directory_{platform_, "/log"};
   std::unique_ptr<Segment> segment_;

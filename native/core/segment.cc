@@ -54,6 +54,7 @@ Status Segment::Create(Platform& platform, const LogDirectory& directory, const 
     SEGWAL_TRY(file->Sync());
     SEGWAL_TRY(platform.SyncDirectory(directory.SegmentsPath()));
     SEGWAL_TRY(platform.Map(std::move(file), identity.segment_size, true, &mapping));
+    mapping->LayZeros(0, touched);
     return mapping->Populate(0, touched);
   };
   if (Status status = make(); !status.ok()) {
@@ -108,6 +109,7 @@ Status Segment::Recycle(Platform& platform, const LogDirectory& directory, uint6
     made.reset(new Segment(identity, std::move(mapping)));
     made->identity_.flags |= kSegmentRecycled;
     made->fresh_ = false;
+    made->cached_ = true;
     SEGWAL_TRY(made->mapping_->Populate(0, kSegmentHeaderSize));
     return made->PrepareWindow(kSegmentHeaderSize, touched);
   };
@@ -142,6 +144,7 @@ Status Segment::Resume(Platform& platform, const LogDirectory& directory, const 
 
 Status Segment::PrepareWindow(uint64_t begin, uint64_t end) {
   const uint64_t behind = fresh_ ? end : std::min(end + kPageSize, size());
+  if (!cached_) mapping_->LayZeros(begin, behind - begin);
   SEGWAL_TRY(mapping_->Populate(begin, behind - begin));
   if (fresh_) return Status::Ok();
   const uint64_t odd = FindNonZero(data(), begin, behind);

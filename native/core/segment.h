@@ -96,7 +96,8 @@ class Segment {
   std::atomic<uint64_t>* pointer_;
   SegmentIdentity identity_;
   uint32_t salt_checksum_;
-  bool fresh_ = true;  // created by this process, of a new file
+  bool fresh_ = true;    // created by this process, of a new file
+  bool cached_ = false;  // the file was a segment until now, and is in memory in small pieces
   // A cache line of its own: read on every append, written a few times per segment.
   alignas(64) std::atomic<uint64_t> limit_{0};
 };

@@ -58,7 +58,7 @@ TEST_F(SegmentTest, HasItsFullSizeAndIsDurableByNameBeforeItIsMapped) {
   platform_.Watch([&calls](const Call& call) { calls.push_back(call.operation); });
   ASSERT_OK(Create());
   EXPECT_EQ(calls, (std::vector{Operation::kOpen, Operation::kAllocate, Operation::kSyncFile, Operation::kSyncDirectory,
-                                Operation::kMap, Operation::kPopulate}));
+                                Operation::kMap, Operation::kLayZeros, Operation::kPopulate}));
   EXPECT_EQ(ReadFile(directory_.SegmentPath(3)).size(), kMinSegmentSize);
   EXPECT_EQ(segment_->size(), kMinSegmentSize);
 }
@@ -115,6 +115,19 @@ TEST_F(ResumedSegmentTest, GoesOnWhereItsFramesEnd) {
   EXPECT_EQ(LoadLive(segment_->data()).boot, platform_.CurrentBoot());
   EXPECT_EQ(LoadLive(segment_->data()).pid, platform_.ProcessId());
   EXPECT_EQ(LoadMark(segment_->data(), identity_), 501u);
+}
+
+// Or the pages there are in memory as recovery, or a backup, has read them.
+TEST_F(ResumedSegmentTest, LaysZerosBehindItsEndBeforeItTouchesThem) {
+  std::vector<Call> calls;
+  platform_.Watch([&calls](const Call& call) {
+    if (call.operation == Operation::kLayZeros || call.operation == Operation::kPopulate) calls.push_back(call);
+  });
+  ASSERT_OK(Resume());
+  ASSERT_EQ(calls.size(), 2u);
+  EXPECT_EQ(calls[0].operation, Operation::kLayZeros);
+  EXPECT_EQ(calls[0].offset, kSegmentHeaderSize + 64);
+  EXPECT_EQ(calls[0].length, calls[1].length);
 }
 
 TEST_F(ResumedSegmentTest, IsDurablyNoLongerClosedInOrder) {

@@ -176,8 +176,8 @@ struct WriterState {
 
   // How far the allocator keeps ahead of the write pointer, and how much of that is left when it is woken.
   static constexpr uint64_t kWindow = uint64_t{16} << 20;
-  // It grows by so much at once, so that a waiting writer soon gets the first of it; with so much a segment may be
-  // used.
+  // It grows to the next multiple of so much, so that a waiting writer soon gets the first of it; with so much a
+  // segment may be used.
   static constexpr uint64_t kWindowStep = uint64_t{2} << 20;
   static uint64_t LowWater(const Segment& segment) { return std::min(kWindow / 2, segment.size() / 4); }
 };

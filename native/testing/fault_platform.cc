@@ -53,6 +53,9 @@ class FaultMapping final : public Mapping {
     SEGWAL_TRY(platform_.Judge({Operation::kSyncMapping, path_, offset, length, data()}));
     return real_->Sync(offset, length);
   }
+  void LayZeros(uint64_t offset, uint64_t length) override {
+    if (platform_.Judge({Operation::kLayZeros, path_, offset, length}).ok()) real_->LayZeros(offset, length);
+  }
   Status Populate(uint64_t offset, uint64_t length) override {
     SEGWAL_TRY(platform_.Judge({Operation::kPopulate, path_, offset, length}));
     return real_->Populate(offset, length);

@@ -31,6 +31,7 @@ enum class Operation : uint8_t {
   kSyncFile,
   kSyncMapping,
   kPopulate,
+  kLayZeros,
 };
 
 struct Call {
@@ -113,7 +114,7 @@ class FaultPlatform final : public Platform {
   std::vector<Fault> faults_;
   std::vector<Held> held_;
   int waiting_ = 0;
-  std::array<int, 16> counts_{};
+  std::array<int, 17> counts_{};
   std::function<void(const Call&)> watch_;
   std::function<void()> watch_clock_;
 };

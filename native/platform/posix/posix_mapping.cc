@@ -47,6 +47,7 @@ Status PosixMapping::Create(std::unique_ptr<PosixFile> file, uint64_t length, bo
   const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
   void* const data = ::mmap(nullptr, static_cast<size_t>(length), protection, MAP_SHARED, file->descriptor(), 0);
   if (data == MAP_FAILED) return ErrorStatus("map", file->path(), errno);
+  if (writable) DoNotReadAhead(static_cast<std::byte*>(data), static_cast<size_t>(length));
   mapping->reset(
       new PosixMapping(std::move(file), static_cast<std::byte*>(data), static_cast<size_t>(length), writable));
   return {};
@@ -76,6 +77,16 @@ Status PosixMapping::Sync(uint64_t offset, uint64_t length) {
   SEGWAL_TRY(file_->Look(&file_size, &has_name));
   if (!has_name) return {ErrorCode::kIo, "sync " + file_->path() + ": something has removed the file", ENOENT};
   return file_size < size() ? ShorterThanMapped("sync", *file_, file_size, size()) : Status::Ok();
+}
+
+// A write would make a file longer that somebody has cut short, and what was lost would read as zero. Such a file is
+// not written here, and never so that it is as long again as it was: then the next sync, or Populate, finds out.
+void PosixMapping::LayZeros(uint64_t offset, uint64_t length) {
+  assert(offset <= size() && length <= size() - offset);
+  uint64_t file_size = 0;
+  bool has_name = false;
+  if (!file_->Look(&file_size, &has_name).ok() || file_size < size()) return;
+  LayZeroPages(file_->descriptor(), offset, std::min<uint64_t>(offset + length, size() - 1));
 }
 
 Status PosixMapping::Populate(uint64_t offset, uint64_t length) {

@@ -31,6 +31,12 @@ int SyncPages(int descriptor, std::byte* pages, size_t length);
 bool TellsWhatIsInMemory();
 bool IsInMemory(int descriptor, uint64_t bytes);
 
+// Of a shared mapping that will be stored to: its file is not read ahead of.
+void DoNotReadAhead(std::byte* pages, size_t length);
+
+// Makes [begin, end) of a file zero, and has it in the page cache in small pieces; or leaves some of it as it was.
+void LayZeroPages(int descriptor, uint64_t begin, uint64_t end);
+
 // Faults in whole pages for writing. EFAULT where a store would have been a signal.
 int PopulatePages(std::byte* pages, size_t length);
 

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -506,6 +507,89 @@ long MinorFaults() {
 }
 
 constexpr size_t kWindow = size_t{4} << 20;
+
+TEST_F(PosixPlatformTest, LaysZerosWhereItIsToldTo) {
+  constexpr size_t kSize = 40 * kPage;
+  const Bytes full(kSize, std::byte{0xee});
+  FileWith("f", full);
+  auto mapping = Map("f", kSize);
+  mapping->LayZeros(kPage + 8, 30 * kPage);
+  ASSERT_OK(mapping->Populate(kPage + 8, 30 * kPage));
+  const std::span<const std::byte> data(mapping->data(), kSize);
+  EXPECT_TRUE(AllAre(data.first(kPage + 8), 0xee));
+  EXPECT_TRUE(AllAre(data.subspan(31 * kPage + 8), 0xee));
+#if defined(__linux__)  // elsewhere it does nothing
+  EXPECT_TRUE(AllAre(data.subspan(kPage + 8, 30 * kPage), 0));
+#endif
+}
+
+// Or nobody would find out what was lost.
+TEST_F(PosixPlatformTest, LayingZerosMakesNoFileWholeAgain) {
+  auto mapping = AllocateAndMap("f", 4 * kPage);
+  ASSERT_EQ(::truncate(Path("f").c_str(), kPage), 0);
+  mapping->LayZeros(0, 4 * kPage);
+  EXPECT_EQ(StatOf("f").st_size, static_cast<off_t>(kPage));
+
+  FileWith("g", Bytes(4 * kPage, std::byte{0xee}));
+  auto whole = Map("g", 4 * kPage);
+  whole->LayZeros(0, 4 * kPage);
+  EXPECT_EQ(whole->data()[4 * kPage - 1], std::byte{0xee}) << "to write it would make any file whole";
+  posix::Descriptor cut_short;
+  ASSERT_OK(posix::OpenDescriptor(Path("g"), O_RDWR, &cut_short));
+  ASSERT_EQ(::ftruncate(cut_short.get(), kPage), 0);
+  posix::LayZeroPages(cut_short.get(), 0, 4 * kPage - 1);  // between the look at the size and the writing
+  EXPECT_LT(StatOf("g").st_size, static_cast<off_t>(4 * kPage));
+  EXPECT_EQ(whole->Sync(0, kPage).code(), ErrorCode::kIo);
+}
+
+#if defined(__linux__)
+// Of the pages of a mapping that are in memory: how many lie in a folio of more than 16 KiB; none where that cannot be
+// found out.
+std::optional<int> PagesInLargeFolios(const Mapping& mapping) {
+  constexpr uint64_t kCompoundHead = uint64_t{1} << 15;
+  constexpr uint64_t kCompoundTail = uint64_t{1} << 16;
+  posix::Descriptor frames;
+  posix::Descriptor flags;
+  if (!posix::OpenDescriptor("/proc/self/pagemap", O_RDONLY, &frames).ok()) return std::nullopt;
+  if (!posix::OpenDescriptor("/proc/kpageflags", O_RDONLY, &flags).ok()) return std::nullopt;
+  const auto first = reinterpret_cast<uintptr_t>(mapping.data()) / 4096;
+  int large = 0;
+  int in_folio = 0;
+  for (size_t page = 0; page < mapping.size() / 4096; ++page) {
+    uint64_t entry = 0;
+    uint64_t flag = 0;
+    if (::pread(frames.get(), &entry, 8, static_cast<off_t>((first + page) * 8)) != 8) return std::nullopt;
+    const uint64_t frame = entry & ((uint64_t{1} << 55) - 1);
+    if (entry >> 63 == 0) continue;
+    if (frame == 0 || ::pread(flags.get(), &flag, 8, static_cast<off_t>(frame * 8)) != 8) return std::nullopt;
+    in_folio = (flag & kCompoundTail) != 0 ? in_folio + 1 : ((flag & kCompoundHead) != 0 ? 1 : 0);
+    if (in_folio > 4) ++large;
+  }
+  return large;
+}
+
+// A sync of a few bytes writes a folio.
+TEST_F(PosixPlatformTest, WhatIsPreparedLiesInSmallFolios) {
+  constexpr size_t kSize = size_t{32} << 20;
+  for (const std::string what : {"new", "read by somebody", "not prepared"}) {
+    SCOPED_TRACE(what);
+    ASSERT_OK(Open(what, OpenMode::kCreate)->Allocate(kSize));
+    if (what == "read by somebody") {
+      Bytes all(kSize);
+      size_t count = 0;
+      ASSERT_OK(Open(what, OpenMode::kRead)->Read(0, all, &count));
+    }
+    auto mapping = Map(what, kSize);
+    for (size_t at = 0; at < kSize; at += kWindow) {
+      if (what != "not prepared") mapping->LayZeros(at, kWindow);
+      ASSERT_OK(mapping->Populate(at, kWindow));
+    }
+    const std::optional<int> large = PagesInLargeFolios(*mapping);
+    if (!large) GTEST_SKIP() << "who may not read /proc/kpageflags cannot tell";
+    EXPECT_EQ(*large, 0);
+  }
+}
+#endif
 
 TEST_F(PosixPlatformTest, PopulatedPagesTakeNoFault) {
   auto mapping = AllocateAndMap("f", 2 * kWindow);

@@ -59,6 +59,10 @@ int SyncPages(int descriptor, std::byte* pages, size_t length) {
 bool TellsWhatIsInMemory() { return false; }
 bool IsInMemory(int, uint64_t) { return false; }
 
+// Its cache is one of pages.
+void DoNotReadAhead(std::byte*, size_t) {}
+void LayZeroPages(int, uint64_t, uint64_t) {}
+
 int PopulatePages(std::byte*, size_t) { return ENOTSUP; }
 
 }  // namespace segwal::posix
