@@ -11,6 +11,7 @@
 
 #ifdef __linux__
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,8 @@ constexpr uint64_t kKept = 4;
 // So much is made ready at a time, as the allocator of the log does. Its thread does it beside the appends; here it is
 // part of the loop.
 constexpr uint64_t kReadyBytes = uint64_t{1} << 20;
+
+constexpr uint64_t kLargeGroup = uint64_t{1} << 20;
 
 uint64_t FileBytes(const DurableLoop& loop) { return loop.new_file_bytes != 0 ? loop.new_file_bytes : kFileBytes; }
 
@@ -45,6 +48,7 @@ class MappedTarget : public Target {
     opened->path_ = loop.path;
     opened->new_files_ = loop.new_file_bytes != 0;
     opened->file_bytes_ = FileBytes(loop);
+    opened->large_groups_ = loop.group * loop.frame_bytes >= kLargeGroup;
     SEGWAL_TRY(opened->NewFile());
     *target = std::move(opened);
     return Status::Ok();
@@ -55,7 +59,7 @@ class MappedTarget : public Target {
   Status Store(uint64_t offset, ByteView record) override {
     if (offset + record.size() > ready_) {
       const uint64_t more = std::min(std::max(kReadyBytes, record.size()), file_bytes_ - ready_);
-      mapping_->LayZeros(ready_, more);
+      if (!large_groups_) mapping_->LayZeros(ready_, more);
       SEGWAL_TRY(mapping_->Populate(ready_, more));
       ready_ += more;
     }
@@ -79,11 +83,18 @@ class MappedTarget : public Target {
     SEGWAL_TRY(file->Sync());
     SEGWAL_TRY(platform.SyncDirectory(std::filesystem::path(path).parent_path().string()));
     ready_ = 0;
-    return platform.Map(std::move(file), file_bytes_, true, &mapping_);
+    SEGWAL_TRY(platform.Map(std::move(file), file_bytes_, true, &mapping_));
+#ifdef __linux__
+    if (large_groups_) ::madvise(mapping_->data(), mapping_->size(), MADV_NORMAL);
+#endif
+    return Status::Ok();
   }
 
   std::string path_;
   bool new_files_ = false;
+  // The page cache may hold the file in pieces as large as it likes. It makes the loop faster, and a small group would
+  // write all of such a piece.
+  bool large_groups_ = false;
   uint64_t file_bytes_ = 0;
   uint64_t made_ = 0;
   std::unique_ptr<Mapping> mapping_;
