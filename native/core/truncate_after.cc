@@ -185,6 +185,7 @@ Status WritableLog::CarryOutTruncation(const NewEnd& new_end, const CommittedWal
     SEGWAL_TRY(Segment::Resume(state_.platform, state_.directory, new_end.entry.identity, new_end.offset, new_end.count,
                                WriterState::kWindowStep, &resumed));
     position.segment = reclaimer_->Own(std::move(resumed));
+    position.segment->low_water_passed = true;  // the rest of the window comes behind
   }
   meta->truncating = false;
   SEGWAL_TRY(state_.directory.WriteMeta(*meta));
@@ -200,7 +201,6 @@ Status WritableLog::CarryOutTruncation(const NewEnd& new_end, const CommittedWal
   end.segment->SetLimit(Segment::kAttentionLimit);
   position.segment->byte_base = static_cast<int64_t>(end.bytes) - static_cast<int64_t>(position.offset);
   state_.current = position.segment;
-  state_.current->low_water_passed = true;
   state_.durable_bytes = end.bytes;
   state_.requested = std::min(state_.requested, sequence);
   state_.durable.store(sequence, std::memory_order_release);

@@ -7,17 +7,11 @@
 
 #include "core/checkpoints.h"
 #include "core/log.h"
+#include "platform/thread_sanitizer.h"
 #include "testing/assertions.h"
 #include "testing/files.h"
 #include "testing/test_log.h"
-
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SEGWAL_THREAD_SANITIZER
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define SEGWAL_THREAD_SANITIZER
-#endif
+#include "testing/waiting.h"
 
 namespace segwal {
 namespace {
@@ -305,6 +299,27 @@ TEST(TruncateAfterTest, AFailureLeavesTheOldEndOrTheNew) {
 }
 
 // Threads append on and on while the end is taken away again and again.
+// What was noted of the window before is still so.
+TEST(TruncateAfterTest, TheWindowOfTheActiveSegmentMovesAheadAsBefore) {
+  constexpr uint64_t kMiB = uint64_t{1} << 20;
+  TestLog log;
+  std::atomic<uint64_t> end = 0;
+  log.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kPopulate && call.path.ends_with("wal-000001.log")) {
+      end = std::max(end.load(), call.offset + call.length);
+    }
+  });
+  ASSERT_OK(log.TryOpen({.segment_size = 64 * kMiB, .sync = SyncPolicy{.delay_us = 0}}));
+  log.Append("the first");
+  log.Append("the second");
+  EXPECT_TRUE(ComesTrue([&] { return end > WriterState::kWindow; }));
+  ASSERT_OK(log->TruncateAfter(1));
+  const std::string mebibyte(kMiB - kFrameHeaderSize, 'x');
+  for (int i = 0; i < 12; ++i) log.Append(mebibyte);
+  EXPECT_TRUE(ComesTrue([&] { return end > WriterState::kWindow + 8 * kMiB; })) << "only whoever is at its end asks";
+  log.Close();
+}
+
 TEST(TruncateAfterTest, AppendsGoOnBesideIt) {
   TestLog log;
   log.Open();

@@ -10,14 +10,7 @@
 #include <mutex>
 
 #include "platform/posix/posix_os.h"
-
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SEGWAL_THREAD_SANITIZER  // Clang's way of saying so
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define SEGWAL_THREAD_SANITIZER  // GCC's
-#endif
+#include "platform/thread_sanitizer.h"
 
 #if defined(SEGWAL_THREAD_SANITIZER)
 extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
