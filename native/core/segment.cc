@@ -46,26 +46,27 @@ Status Segment::Create(Platform& platform, const LogDirectory& directory, const 
                        uint64_t window, std::unique_ptr<Segment>* segment) {
   const std::string path = directory.SegmentPath(identity.segment_id);
   const uint64_t touched = std::min(window, identity.segment_size);
-  std::unique_ptr<Mapping> mapping;
+  std::unique_ptr<Segment> made;
   const auto make = [&]() -> Status {
     std::unique_ptr<File> file;
     SEGWAL_TRY(platform.Open(path, OpenMode::kCreate, &file));
     SEGWAL_TRY(file->Allocate(identity.segment_size));
     SEGWAL_TRY(file->Sync());
     SEGWAL_TRY(platform.SyncDirectory(directory.SegmentsPath()));
+    std::unique_ptr<Mapping> mapping;
     SEGWAL_TRY(platform.Map(std::move(file), identity.segment_size, true, &mapping));
-    mapping->LayZeros(0, touched);
-    return mapping->Populate(0, touched);
+    made.reset(new Segment(identity, std::move(mapping)));
+    return made->PrepareWindow(0, touched);
   };
   if (Status status = make(); !status.ok()) {
     // Nothing was ever in it, and on a full disk the room matters. Should the name stay behind all the same, the next
     // open takes care of it.
-    mapping.reset();
+    made.reset();
     static_cast<void>(platform.Remove(path));
     return status;
   }
-  segment->reset(new Segment(identity, std::move(mapping)));
-  (*segment)->window_end = touched;
+  made->window_end = touched;
+  *segment = std::move(made);
   return Status::Ok();
 }
 
