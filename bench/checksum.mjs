@@ -1,6 +1,7 @@
 // node bench/checksum.mjs: how fast the log's own CRC32C goes, alone and with a copy, by the size of the pieces; over
 // memory that the processor has in its cache, and over more than it can have there.
 import { raw } from './environment.mjs';
+import { summarize } from './statistics.mjs';
 
 const cached = Buffer.alloc(2 ** 18, 'segwal');
 const large = Buffer.alloc(2 ** 28, 'segwal');
@@ -26,5 +27,5 @@ function rate(buffer, over) {
     for (let i = 0; i < times; i++) over(buffer);
     return large.length / (performance.now() - begin) / 1e6;
   });
-  return rates.sort((a, b) => a - b)[rounds >> 1];
+  return summarize(rates).median;
 }

@@ -16,6 +16,8 @@ const median = (contender) =>
   contender === undefined ? '' : `${short(contender.median)} (${short(contender.min)}–${short(contender.max)})`;
 
 function table(head, rows) {
+  const odd = rows.find((row) => row.length !== head.length);
+  if (odd !== undefined) throw new Error(`a row of ${odd.length} under a head of ${head.length}: ${odd[0]}`);
   const line = (cells) => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
@@ -65,7 +67,8 @@ const sections = {
     return `${table(['M records/s', 'segwal', 'raw', 'ratio'], rows)}\n\nOne thread made pages of a new file ready at ${median(pages.by.raw)} GB/s.`;
   },
   'after-pauses': () => byContender(find('append', 'one append'), ['p50, µs', 'p90, µs']),
-  'durable-one': () => byContender(find('durable', 'durable, one'), ['k records/s', 'p50, µs', 'p99, µs']),
+  'durable-one': () =>
+    byContender(find('durable', 'durable, one'), ['k records/s', 'KiB to the disk a sync', 'p50, µs', 'p99, µs']),
   'durable-many': () =>
     byContender(
       find('durable', 'durable').filter(({ unit }) => unit === 'k records/s'),
