@@ -6,9 +6,7 @@
 #include <thread>
 #include <utility>
 
-#if defined(__x86_64__) || defined(__i386__)
-#include <immintrin.h>
-#endif
+#include "core/pause_cpu.h"
 
 namespace segwal {
 namespace {
@@ -16,14 +14,6 @@ namespace {
 // How long an append waits for the allocator before it gives up with kBackpressure. The event loop stands still
 // meanwhile.
 constexpr std::chrono::milliseconds kWaitLimit{2000};
-
-void PauseCpu() {
-#if defined(__x86_64__) || defined(__i386__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 // Moves the write pointer forward by the frame; false when it would pass the limit or the segment is sealed. The limit
 // is the segment's, or `known_limit`, which was read under the mutex, unless that is 0.

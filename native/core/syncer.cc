@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "core/pause_cpu.h"
+
 namespace segwal {
 namespace {
 
@@ -14,6 +16,11 @@ constexpr uint64_t kZerosAhead = uint64_t{64} << 10;
 // So many delays without anything to do the thread goes on looking before it sleeps. Waking it costs whoever appends
 // next a system call, which takes long where the other processor has halted.
 constexpr uint64_t kLinger = 100;
+
+// Who has waited for a sync, and goes on at once, asks for the next one sooner than this. And after so many times in
+// vain it is tried only now and then.
+constexpr uint64_t kLookOutNs = 20'000;
+constexpr uint32_t kMostInVain = 6;
 
 }  // namespace
 
@@ -98,7 +105,7 @@ void Syncer::Run() {
     const uint64_t now = state_.platform.Monotonic();
     state_.time_keeper.NoteAppended(state_.AppendedSequenceLocked(), now);
     const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
-    if (state_.requested <= durable && !rotated() && !EnoughBytes()) {
+    if (state_.requested.load(std::memory_order_relaxed) <= durable && !rotated() && !EnoughBytes()) {
       const uint64_t elapsed = now - last_sync_ns;
       const uint64_t delay = policy_.delay_us * 1000;
       const bool nothing_new = state_.AppendedSequenceLocked() <= durable;
@@ -116,19 +123,46 @@ void Syncer::Run() {
         continue;
       }
     }
+    const bool asked = state_.requested.load(std::memory_order_relaxed) > durable;
     lock.unlock();
     last_sync_ns = state_.platform.Monotonic();
     const Status status = Step();
     lock.lock();
-    if (status.ok() && state_.durable.load(std::memory_order_relaxed) == durable) {
+    if (!status.ok()) continue;
+    if (state_.durable.load(std::memory_order_relaxed) == durable) {
       // A claim that its writer is still filling stands before what is wanted. It takes that writer microseconds.
       state_.syncer_wake.wait_for(lock, std::chrono::microseconds(20));
+    } else if (asked) {
+      LookOut(lock);
     }
   }
   state_.time_keeper.Rest();
   const Status fatal = state_.fatal;
   lock.unlock();
   if (fatal.code() == ErrorCode::kPoisoned) TellPoisoned(fatal);
+}
+
+// One durable write after the other: when one is told of, the next is on its way. To sleep in between, and be woken,
+// takes as long as a sync of a fast disk. Where nobody comes in time (the event loop's processor has halted, or there
+// is more to do than the next write) the thread soon gives up, and tries again now and then; with one processor it
+// would only keep who asks from running.
+void Syncer::LookOut(std::unique_lock<std::mutex>& lock) {
+  static const bool kAlone = std::thread::hardware_concurrency() == 1;
+  if (kAlone || stop_) return;
+  if (looks_to_leave_out_ > 0) {
+    --looks_to_leave_out_;
+    return;
+  }
+  const uint64_t durable = state_.durable.load(std::memory_order_relaxed);
+  const auto asked = [&] { return state_.requested.load(std::memory_order_relaxed) > durable; };
+  lock.unlock();
+  const uint64_t until = state_.platform.Monotonic() + kLookOutNs;
+  while (!asked() && state_.platform.Monotonic() < until) {
+    for (int i = 0; i < 8; ++i) PauseCpu();
+  }
+  lock.lock();
+  looked_in_vain_ = asked() ? 0 : std::min(looked_in_vain_ + 1, kMostInVain);
+  looks_to_leave_out_ = (uint32_t{1} << looked_in_vain_) - 1;
 }
 
 bool Syncer::FallAsleep() {
@@ -175,9 +209,10 @@ Status Syncer::SyncToCommittedEnd() {
   SetSynced(end);
   if (end.sequence > state_.durable.load(std::memory_order_relaxed)) {
     MoveWatermark(end);
-    // The sync has write-protected the pages where the next frames will stand. Their faults are taken here, not by who
-    // appends next; should that fail, he finds out.
-    static_cast<void>(end.segment->Touch(end.offset, std::max(protected_end_, end.offset + 1)));
+    // The sync has write-protected the pages where the next frames will stand, whole pieces of them. Their faults are
+    // taken here, not by who appends next; should that fail, he finds out.
+    const uint64_t protected_end = AlignUp(std::max(protected_end_, end.offset + 1), Mapping::kPiece);
+    static_cast<void>(end.segment->Touch(end.offset, protected_end));
   }
   return Status::Ok();
 }

@@ -72,6 +72,8 @@ class Syncer {
   void Run();
   // Requires state_.mutex. So much is not durable that the policy wants a sync, however soon after the last one.
   bool EnoughBytes() const;
+  // Requires state_.mutex, which is free meanwhile.
+  void LookOut(std::unique_lock<std::mutex>& lock);
   // Requires state_.mutex. True when nothing is left to make durable and the next append will wake the thread.
   bool FallAsleep();
   Status StepAlone();
@@ -92,6 +94,9 @@ class Syncer {
   const SyncPolicy policy_;
   std::thread thread_;
   bool stop_ = false;  // guarded by state_.mutex
+  // The thread's own: how often in a row LookOut has looked in vain, and how often it is not to look.
+  uint32_t looked_in_vain_ = 0;
+  uint32_t looks_to_leave_out_ = 0;
 
   std::mutex step_mutex_;  // held while something is made durable
   // Guarded by step_mutex_: what is durable, and whether the header page of that segment has ever been synced. Which

@@ -202,7 +202,8 @@ Status WritableLog::CarryOutTruncation(const NewEnd& new_end, const CommittedWal
   position.segment->byte_base = static_cast<int64_t>(end.bytes) - static_cast<int64_t>(position.offset);
   state_.current = position.segment;
   state_.durable_bytes = end.bytes;
-  state_.requested = std::min(state_.requested, sequence);
+  state_.requested.store(std::min(state_.requested.load(std::memory_order_relaxed), sequence),
+                         std::memory_order_relaxed);
   state_.durable.store(sequence, std::memory_order_release);
   ++state_.truncations;
   pause->MoveTo(position);

@@ -76,10 +76,12 @@ struct WriterState {
   std::vector<uint64_t> unusable;  // what cannot be recycled; to delete a file takes long, and can wait
   Status spare_failure;            // why there is no spare; ok while one is there or on its way
   Status fatal;                    // set once: kPoisoned or kClosed. No append succeeds afterwards
-  uint64_t requested = 0;          // somebody waits for this sequence to be durable
-  uint64_t durable_bytes = 0;      // of the bytes of frames appended since the log was opened
-  bool truncating = false;         // the end of the log is being taken away: nobody claims, rotates or prepares
-  bool window_busy = false;        // the allocator is touching memory, or making a spare, right now
+  // Somebody waits for this sequence to be durable. Changed under the mutex, looked at without it too (relaxed: who
+  // sees a request takes the mutex next).
+  std::atomic<uint64_t> requested{0};
+  uint64_t durable_bytes = 0;  // of the bytes of frames appended since the log was opened
+  bool truncating = false;     // the end of the log is being taken away: nobody claims, rotates or prepares
+  bool window_busy = false;    // the allocator is touching memory, or making a spare, right now
   bool spare_busy = false;
   uint64_t truncations = 0;    // in this open; whoever waits for a sequence looks whether it still means the same
   bool syncer_asleep = false;  // until the next append, or until it is asked
@@ -135,7 +137,8 @@ struct WriterState {
 
   // Requires mutex. Somebody waits for `sequence`, as far as it has been appended. To be followed by syncer_wake.
   void RequestDurable(uint64_t sequence) {
-    requested = std::max(requested, std::min(sequence, AppendedSequenceLocked()));
+    sequence = std::min(sequence, AppendedSequenceLocked());
+    if (sequence > requested.load(std::memory_order_relaxed)) requested.store(sequence, std::memory_order_relaxed);
   }
 
   // Requires mutex. Something was committed: wakes whoever waited for that.

@@ -106,8 +106,10 @@ class Mapping {
   // is lost, whatever was written. (On Windows the system lets nobody do either.)
   virtual Status Sync(uint64_t offset, uint64_t length) = 0;
 
-  // Before a range is populated for the first time that is to be zero: brings zeros into memory in pieces so small that
-  // a sync of a few bytes, which writes whole pieces, writes little. Nobody stores there meanwhile. A hint.
+  // Before a range is populated for the first time that is to be zero: brings zeros into memory in pieces of kPiece,
+  // so small that a sync of a few bytes, which writes whole pieces, writes little. Nobody stores there meanwhile. A
+  // hint.
+  static constexpr uint64_t kPiece = uint64_t{16} << 10;
   virtual void LayZeros([[maybe_unused]] uint64_t offset, [[maybe_unused]] uint64_t length) {}
 
   // Makes the pages of the range present and writable, so that the next store to them does not fault. Never a signal:

@@ -215,6 +215,10 @@ void Fail(const std::string& what) { explorer->End(what); }
 
 uint64_t Now() { return explorer != nullptr ? explorer->now : 0; }
 
+void Pass(uint64_t ns) {
+  if (explorer != nullptr) explorer->now += ns;
+}
+
 void WaitUntilQuiet() { Block(&kQuiet); }
 
 void Yield() {

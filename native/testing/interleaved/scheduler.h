@@ -34,6 +34,8 @@ void Fail(const std::string& what);  // ends this run; does not return
 // Waits until nobody can go on and no timeout is left.
 void WaitUntilQuiet();
 uint64_t Now();  // ns
+// Otherwise time passes only when everybody waits.
+void Pass(uint64_t ns);
 
 // For scheduled_std.h.
 bool Active();

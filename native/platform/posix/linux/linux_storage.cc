@@ -93,7 +93,7 @@ void DoNotReadAhead(std::byte* pages, size_t length) {
 // What is written gets folios of the size of the write. Pieces of 16 KiB are made ready nearly three times as fast as
 // single pages, and a sync of one takes no longer.
 void LayZeroPages(int descriptor, uint64_t begin, uint64_t end) {
-  constexpr uint64_t kPiece = uint64_t{16} << 10;
+  constexpr uint64_t kPiece = Mapping::kPiece;
   // Whatever is there already is in folios of any size: somebody has read it, recovery or a backup. A folio lies at a
   // multiple of its size, and is dropped as a whole or not at all.
   constexpr uint64_t kLargestFolio = uint64_t{2} << 20;
