@@ -209,41 +209,6 @@ void TakeBackProofs(std::byte* header, const SegmentIdentity& identity, uint64_t
   StoreMark(header, identity, last);
 }
 
-FrameState PeekFrame(const std::byte* segment, uint64_t offset, uint64_t end, Frame* frame) {
-  if (offset % kFrameAlignment != 0 || offset + kFrameHeaderSize > end) return FrameState::kUnclaimed;
-  const std::byte* at = segment + offset;
-  // Acquire pairs with the release store that commits a frame: what is read below is what its writer wrote.
-  const uint32_t length = AtomicAt<uint32_t>(at).load(std::memory_order_acquire);
-  if (length == 0) return FrameState::kUnclaimed;
-  if ((length & kClaimBit) != 0) return FrameState::kClaimed;
-  if (length < kFrameHeaderSize || length > end - offset) return FrameState::kBadLength;
-
-  frame->payload = at + kFrameHeaderSize;
-  frame->length = length;
-  frame->payload_size = length - static_cast<uint32_t>(kFrameHeaderSize);
-  frame->index = Load<uint32_t>(at + 8);
-  frame->synced = Load<uint32_t>(at + 12);
-  const auto word2 = Load<uint64_t>(at + 16);
-  frame->time_us = word2 & ((uint64_t{1} << 48) - 1);
-  frame->kind = static_cast<uint8_t>(word2 >> 48);
-  frame->flags = static_cast<uint8_t>(word2 >> 56);
-  frame->count = 1;
-  if ((frame->flags & (kFlagBatch | kFlagFiller)) != 0) {
-    if (frame->payload_size >= kBatchHeaderSize) {
-      frame->count = Load<uint32_t>(frame->payload);
-    } else if (frame->batch()) {
-      frame->count = 0;
-    }
-  }
-  return FrameState::kValid;
-}
-
-bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt_checksum, const Frame& frame) {
-  const std::byte* at = segment + offset;
-  return Load<uint32_t>(at + 4) == Crc32cFrame(salt_checksum, frame.length, Load<uint64_t>(at + 8),
-                                               Load<uint64_t>(at + 16), frame.payload, frame.payload_size);
-}
-
 namespace {
 
 // What stands before the key and the data of a record in a batch, or in the place of removed ones.
@@ -272,8 +237,7 @@ class BatchEntry {
 
 }  // namespace
 
-bool FrameShapeHolds(const Frame& frame) {
-  if (uint64_t{frame.index} + frame.count > kMaxSequenceCount) return false;
+bool FlaggedShapeHolds(const Frame& frame) {
   if (frame.filler()) return !frame.batch() && frame.count >= 1;
   if (!frame.batch()) {
     if ((frame.flags & kFlagKey) == 0) return true;
@@ -298,17 +262,6 @@ bool FrameShapeHolds(const Frame& frame) {
     count += entry.count();
   }
   return at == frame.payload_size && count == frame.count;
-}
-
-FrameState CheckFrame(const std::byte* segment, uint64_t offset, uint64_t end, uint32_t expected_index,
-                      uint32_t salt_checksum, Frame* frame) {
-  const FrameState state = PeekFrame(segment, offset, end, frame);
-  if (state != FrameState::kValid) return state;
-  if (frame->index != expected_index) return FrameState::kWrongIndex;
-  if (!FrameChecksumHolds(segment, offset, salt_checksum, *frame) || !FrameShapeHolds(*frame)) {
-    return FrameState::kBadChecksum;
-  }
-  return FrameState::kValid;
 }
 
 void StoreFiller(std::byte* segment, uint64_t offset, uint32_t length, uint32_t index, uint32_t count,

@@ -230,15 +230,65 @@ enum class FrameState : uint8_t {
 
 // Looks at the frame at `offset` of a segment whose usable bytes end at `end`. Conditions (1) and (2) only: what a walk
 // over frames committed by this boot needs. The header is read after an acquire load of its length.
-FrameState PeekFrame(const std::byte* segment, uint64_t offset, uint64_t end, Frame* frame);
-// All four conditions; `index` must be exactly `expected_index`.
-FrameState CheckFrame(const std::byte* segment, uint64_t offset, uint64_t end, uint32_t expected_index,
-                      uint32_t salt_checksum, Frame* frame);
+inline FrameState PeekFrame(const std::byte* segment, uint64_t offset, uint64_t end, Frame* frame) {
+  if (offset % kFrameAlignment != 0 || offset + kFrameHeaderSize > end) return FrameState::kUnclaimed;
+  const std::byte* at = segment + offset;
+  // Acquire pairs with the release store that commits a frame: what is read below is what its writer wrote.
+  const uint32_t length = AtomicAt<uint32_t>(at).load(std::memory_order_acquire);
+  if (length == 0) return FrameState::kUnclaimed;
+  if ((length & kClaimBit) != 0) return FrameState::kClaimed;
+  if (length < kFrameHeaderSize || length > end - offset) return FrameState::kBadLength;
+
+  frame->payload = at + kFrameHeaderSize;
+  frame->length = length;
+  frame->payload_size = length - static_cast<uint32_t>(kFrameHeaderSize);
+  frame->index = Load<uint32_t>(at + 8);
+  frame->synced = Load<uint32_t>(at + 12);
+  const auto word2 = Load<uint64_t>(at + 16);
+  frame->time_us = word2 & ((uint64_t{1} << 48) - 1);
+  frame->kind = static_cast<uint8_t>(word2 >> 48);
+  frame->flags = static_cast<uint8_t>(word2 >> 56);
+  frame->count = 1;
+  if ((frame->flags & (kFlagBatch | kFlagFiller)) != 0) {
+    if (frame->payload_size >= kBatchHeaderSize) {
+      frame->count = Load<uint32_t>(frame->payload);
+    } else if (frame->batch()) {
+      frame->count = 0;
+    }
+  }
+  return FrameState::kValid;
+}
 // Condition (4) for a frame that PeekFrame accepted.
-bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt_checksum, const Frame& frame);
+inline bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt_checksum, const Frame& frame) {
+  const std::byte* at = segment + offset;
+  // The next frames are most likely asked for next. The processor fetches ahead by itself, but never into another page.
+  constexpr size_t kFetchAhead = 2048;
+  __builtin_prefetch(at + kFetchAhead);
+  __builtin_prefetch(at + kFetchAhead + 64);
+  return Load<uint32_t>(at + 4) == Crc32cFrame(salt_checksum, frame.length, Load<uint64_t>(at + 8),
+                                               Load<uint64_t>(at + 16), frame.payload, frame.payload_size);
+}
+
 // Whether the payload is laid out as the flags say, to the byte. A frame with a right CRC always is, unless its writer
 // was wrong; CheckFrame asks, so that nobody who walks its records has to.
-bool FrameShapeHolds(const Frame& frame);
+bool FlaggedShapeHolds(const Frame& frame);
+inline bool FrameShapeHolds(const Frame& frame) {
+  if (uint64_t{frame.index} + frame.count > kMaxSequenceCount) return false;
+  // What most frames are can be laid out in no other way.
+  return (frame.flags & (kFlagBatch | kFlagFiller | kFlagKey)) == 0 || FlaggedShapeHolds(frame);
+}
+
+// All four conditions; `index` must be exactly `expected_index`.
+inline FrameState CheckFrame(const std::byte* segment, uint64_t offset, uint64_t end, uint32_t expected_index,
+                             uint32_t salt_checksum, Frame* frame) {
+  const FrameState state = PeekFrame(segment, offset, end, frame);
+  if (state != FrameState::kValid) return state;
+  if (frame->index != expected_index) return FrameState::kWrongIndex;
+  if (!FrameChecksumHolds(segment, offset, salt_checksum, *frame) || !FrameShapeHolds(*frame)) {
+    return FrameState::kBadChecksum;
+  }
+  return FrameState::kValid;
+}
 
 // The header words behind length and crc, as they lie in the file and go into the CRC.
 constexpr uint64_t HeaderWord1(uint32_t index, uint32_t synced) { return index | uint64_t{synced} << 32; }

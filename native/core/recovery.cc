@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/checkpoints.h"
+#include "core/read_ahead.h"
 #include "core/recovery_decision.h"
 #include "core/segment.h"
 
@@ -240,7 +241,12 @@ Status RecoveryDecision::Scan(const Candidate& candidate, Scanned* scanned) {
   const uint64_t length = std::min(candidate.file_size, end);
   SEGWAL_TRY(platform_.Map(std::move(file), length, false, &scanned->mapping));
   const std::byte* data = scanned->mapping->data();
-  scanned->scan = ScanSegment(data, length, candidate.identity, true);
+  {
+    // Not farther than something is known to have been written: what never was would have to be made up of zeros.
+    const ReadAhead ahead(*scanned->mapping,
+                          candidate.seal ? length : std::min(length, PointerOffset(candidate.live.pointer)));
+    scanned->scan = ScanSegment(data, length, candidate.identity, true);
+  }
   scanned->nothing_behind = NothingBehind(candidate, scanned->scan, boot_);
   if (!scanned->nothing_behind) scanned->scan = ScanSegment(data, length, candidate.identity, false);
   return CheckMemory(*scanned->mapping->failure(), candidate.id);

@@ -52,20 +52,31 @@ bool Plausible(const Frame& frame, uint32_t least_index, uint64_t offset, bool c
          (frame.flags & ~kKnownFlags) == 0 && frame.count != 0;
 }
 
-// Carries `run` on from its end, frame by frame, for as long as they are valid.
+// Carries `run` on from its end, frame by frame, for as long as they are valid. In variables of its own: what is stored
+// through a pointer the compiler has to take for something that frames may lie in.
 void FollowRun(FrameChecker* checker, const SegmentIdentity& identity, FrameRun* run, SegmentScan* scan) {
+  const bool compacted = identity.compacted();
+  FrameRun at = *run;
+  uint64_t earliest = UINT64_MAX;
+  uint64_t latest = 0;
+  uint32_t synced = 0;
   Frame frame;
-  while (checker->Holds(run->end, run->end_index, &frame)) {
+  while (checker->Holds(at.end, at.end_index, &frame)) {
     if (!frame.filler()) {
-      const uint64_t time = identity.created_us + frame.time_us;
-      scan->earliest_us = scan->earliest_us == 0 ? time : std::min(scan->earliest_us, time);
-      scan->latest_us = std::max(scan->latest_us, time);
+      earliest = std::min(earliest, frame.time_us);
+      latest = std::max(latest, frame.time_us);
     }
-    if (identity.compacted()) scan->removed += RemovedRecords(frame);
-    scan->proof = std::max(scan->proof, DecodeSynced(frame.synced, identity.base_sequence));
-    run->end += frame.padded_length();
-    run->end_index += frame.count;
+    if (compacted) scan->removed += RemovedRecords(frame);
+    synced = std::max(synced, frame.synced);
+    at.end += frame.padded_length();
+    at.end_index += frame.count;
   }
+  *run = at;
+  scan->proof = std::max(scan->proof, DecodeSynced(synced, identity.base_sequence));
+  if (earliest == UINT64_MAX) return;  // nothing but fillers
+  const uint64_t first = identity.created_us + earliest;
+  scan->earliest_us = scan->earliest_us == 0 ? first : std::min(scan->earliest_us, first);
+  scan->latest_us = std::max(scan->latest_us, identity.created_us + latest);
 }
 
 }  // namespace

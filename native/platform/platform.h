@@ -112,6 +112,10 @@ class Mapping {
   static constexpr uint64_t kPiece = uint64_t{16} << 10;
   virtual void LayZeros([[maybe_unused]] uint64_t offset, [[maybe_unused]] uint64_t length) {}
 
+  // Of a range that is about to be read: has its pages in memory and in the page table, which are two things that a
+  // load would wait for. Never a signal. A hint.
+  virtual void Fetch([[maybe_unused]] uint64_t offset, [[maybe_unused]] uint64_t length) {}
+
   // Makes the pages of the range present and writable, so that the next store to them does not fault. Never a signal:
   // what would have been one is returned as a Status.
   virtual Status Populate(uint64_t offset, uint64_t length) = 0;

@@ -53,6 +53,9 @@ class FaultMapping final : public Mapping {
     SEGWAL_TRY(platform_.Judge({Operation::kSyncMapping, path_, offset, length, data()}));
     return real_->Sync(offset, length);
   }
+  void Fetch(uint64_t offset, uint64_t length) override {
+    if (platform_.Judge({Operation::kFetch, path_, offset, length}).ok()) real_->Fetch(offset, length);
+  }
   void LayZeros(uint64_t offset, uint64_t length) override {
     if (platform_.Judge({Operation::kLayZeros, path_, offset, length}).ok()) real_->LayZeros(offset, length);
   }

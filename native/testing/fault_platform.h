@@ -32,6 +32,8 @@ enum class Operation : uint8_t {
   kSyncMapping,
   kPopulate,
   kLayZeros,
+  kFetch,
+  kCount,  // of the operations
 };
 
 struct Call {
@@ -114,7 +116,7 @@ class FaultPlatform final : public Platform {
   std::vector<Fault> faults_;
   std::vector<Held> held_;
   int waiting_ = 0;
-  std::array<int, 17> counts_{};
+  std::array<int, static_cast<size_t>(Operation::kCount)> counts_{};
   std::function<void(const Call&)> watch_;
   std::function<void()> watch_clock_;
 };

@@ -89,6 +89,12 @@ void PosixMapping::LayZeros(uint64_t offset, uint64_t length) {
   LayZeroPages(file_->descriptor(), offset, std::min<uint64_t>(offset + length, size() - 1));
 }
 
+void PosixMapping::Fetch(uint64_t offset, uint64_t length) {
+  assert(offset <= size() && length <= size() - offset);
+  const PageRange pages = PagesOf(offset, length);
+  if (length != 0) FetchPages(data() + pages.offset, pages.length);
+}
+
 Status PosixMapping::Populate(uint64_t offset, uint64_t length) {
   assert(writable_);
   assert(offset <= size() && length <= size() - offset);

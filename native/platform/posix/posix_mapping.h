@@ -15,6 +15,7 @@ class PosixMapping final : public Mapping {
   ~PosixMapping() override;
 
   Status Sync(uint64_t offset, uint64_t length) override;
+  void Fetch(uint64_t offset, uint64_t length) override;
   void LayZeros(uint64_t offset, uint64_t length) override;
   Status Populate(uint64_t offset, uint64_t length) override;
 

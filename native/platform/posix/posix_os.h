@@ -34,6 +34,9 @@ bool IsInMemory(int descriptor, uint64_t bytes);
 // Of a shared mapping that will be stored to: its file is not read ahead of.
 void DoNotReadAhead(std::byte* pages, size_t length);
 
+// Faults in whole pages for reading. Those that cannot be read are left to whoever loads from them.
+void FetchPages(std::byte* pages, size_t length);
+
 // Makes [begin, end) of a file zero, and has it in the page cache in small pieces; or leaves some of it as it was.
 void LayZeroPages(int descriptor, uint64_t begin, uint64_t end);
 

@@ -506,6 +506,13 @@ long MinorFaults() {
   return MinorFaults() - before;
 }
 
+// The same of loads.
+[[gnu::no_sanitize_address, gnu::no_sanitize_thread]] long FaultsOfLoads(const std::byte* data, size_t size) {
+  const long before = MinorFaults();
+  for (size_t at = 0; at < size; at += 4096) static_cast<void>(*reinterpret_cast<const volatile std::byte*>(data + at));
+  return MinorFaults() - before;
+}
+
 constexpr size_t kWindow = size_t{4} << 20;
 
 TEST_F(PosixPlatformTest, LaysZerosWhereItIsToldTo) {
@@ -590,6 +597,25 @@ TEST_F(PosixPlatformTest, WhatIsPreparedLiesInSmallFolios) {
   }
 }
 #endif
+
+TEST_F(PosixPlatformTest, FetchedPagesTakeNoFault) {
+  AllocateAndMap("f", 2 * kWindow)->LayZeros(0, kWindow);  // small folios, as the files of a log have them
+  auto mapping = Map("f", 2 * kWindow, false);
+  mapping->Fetch(100, kWindow - 100);
+#if defined(__linux__)  // elsewhere it does nothing
+  EXPECT_LT(FaultsOfLoads(mapping->data(), kWindow), 20);
+#endif
+  EXPECT_TRUE(AllAre(std::span(mapping->data(), kWindow), 0));
+}
+
+// Whoever loads from there finds out.
+TEST_F(PosixPlatformTest, FetchingWhatIsNotThereIsNoSignal) {
+  FileWith("f", Bytes(4 * kPage, std::byte{0xee}));
+  auto mapping = Map("f", 4 * kPage, false);
+  ASSERT_EQ(::truncate(Path("f").c_str(), kPage), 0);
+  mapping->Fetch(0, 4 * kPage);
+  EXPECT_FALSE(mapping->failure()->Happened());
+}
 
 TEST_F(PosixPlatformTest, PopulatedPagesTakeNoFault) {
   auto mapping = AllocateAndMap("f", 2 * kWindow);

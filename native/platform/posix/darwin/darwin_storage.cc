@@ -61,6 +61,7 @@ bool IsInMemory(int, uint64_t) { return false; }
 
 // Its cache is one of pages.
 void DoNotReadAhead(std::byte*, size_t) {}
+void FetchPages(std::byte*, size_t) {}
 void LayZeroPages(int, uint64_t, uint64_t) {}
 
 int PopulatePages(std::byte*, size_t) { return ENOTSUP; }
