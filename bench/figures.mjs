@@ -1,5 +1,6 @@
-// node bench/figures.mjs results.json: writes the figures of a run into docs/PERFORMANCE.md, between the marks that say
-// which. So what stands there can always be made again.
+// node bench/figures.mjs results.json [other.json…]: writes the figures of a run into docs/PERFORMANCE.md, between the
+// marks that say which. So what stands there can always be made again. Of runs on other machines it has how they stand
+// to the targets.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -8,9 +9,11 @@ import { format } from 'prettier';
 import { short } from './report.mjs';
 import { readResults } from './results.mjs';
 
-const [path] = process.argv.slice(2);
-if (path === undefined) throw new Error('usage: node bench/figures.mjs results.json');
-const { machine, options, results } = readResults(path);
+const [path, ...otherPaths] = process.argv.slice(2);
+if (path === undefined) throw new Error('usage: node bench/figures.mjs results.json [other.json…]');
+const run = readResults(path);
+const { options, results } = run;
+const others = otherPaths.map(readResults);
 
 const median = (contender) =>
   contender === undefined ? '' : `${short(contender.median)} (${short(contender.min)}–${short(contender.max)})`;
@@ -45,19 +48,21 @@ const withRatio = ({ name, by }, own, other) => [
   (by[own].median / by[other].median).toFixed(2),
 ];
 
-// Not of the suites that run under another process, which is what the others are then.
-const timed = results
-  .filter(({ suite }) => suite !== 'instructions' && suite !== 'profile')
-  .flatMap((each) => each.contenders);
-const mostTrials = Math.max(...timed.map(({ values }) => values.length));
-
-const underWhat = () =>
-  `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}; ` +
-  `medians of ${options.repeats} trials${mostTrials > options.repeats ? `, ${mostTrials} of short ones` : ''} (least–greatest). ` +
-  `During the trials other processes had up to ${Math.round(100 * Math.max(...timed.map(({ others }) => others)))} % of the processors.`;
+function underWhat({ machine, options, results } = run) {
+  // Not of the suites that run under another process, which is what the others are then.
+  const timed = results
+    .filter(({ suite }) => suite !== 'instructions' && suite !== 'profile')
+    .flatMap((each) => each.contenders);
+  const mostTrials = Math.max(...timed.map(({ values }) => values.length));
+  return (
+    `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}; ` +
+    `medians of ${options.repeats} trials${mostTrials > options.repeats ? `, ${mostTrials} of short ones` : ''} (least–greatest). ` +
+    `During the trials other processes had up to ${Math.round(100 * Math.max(...timed.map((each) => each.others)))} % of the processors.`
+  );
+}
 
 const sections = {
-  machine: underWhat,
+  machine: () => underWhat(),
   bursts: () => {
     const rows = find('append', 'append').map((result) => withRatio(result, 'segwal', 'raw'));
     for (const result of find('batch', 'batches')) {
@@ -76,7 +81,7 @@ const sections = {
     ),
   workers: () =>
     table(
-      ['MB/s', 'one', 'two', 'four', 'raw, one', 'raw, two, a file each'],
+      ['MB/s', 'one', 'two', 'four', 'raw, one', 'raw, two, a file each', 'raw, four'],
       find('workers', 'workers').map(({ name, contenders }) => [name, ...contenders.map(median)]),
     ),
   sustained: () =>
@@ -131,15 +136,29 @@ const sections = {
 
 /** What the harness is told to expect, and how the medians stand to it. */
 function targets() {
-  const rows = results.flatMap(({ name, unit, targets: own }) =>
-    own.map(({ of, to, value, atLeast, atMost, met }) => [
-      of === 'segwal' ? name : `${name}: ${of}`,
-      `${atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`} ${to === undefined ? unit : `× ${to}`}`,
-      short(value),
-      met ? 'yes' : '**no**',
-    ]),
-  );
-  return table(['', 'wanted', 'measured', 'met'], rows);
+  const columns = [run, ...others].map(({ results }) => results.flatMap(targetsOf));
+  const rows = columns[0].map(({ key, what, wanted, value, met }) => [
+    what,
+    wanted,
+    short(value),
+    met ? 'yes' : '**no**',
+    ...columns.slice(1).map((column) => {
+      const same = column.find((each) => each.key === key);
+      return same === undefined ? '' : same.met ? short(same.value) : `**${short(same.value)}**`;
+    }),
+  ]);
+  const met = (column) => `${column.filter((each) => each.met).length} of ${column.length}`;
+  const told = others.map((other, i) => `_${other.machine.cpu}_: ${met(columns[i + 1])} are met. ${underWhat(other)}`);
+  const head = ['', 'wanted', 'measured', 'met', ...others.map(({ machine }) => machine.cpu)];
+  return [`${met(columns[0])} are met.`, table(head, rows), ...told].join('\n\n');
+}
+
+function targetsOf({ name, unit, targets: own }) {
+  return own.map(({ of, to, value, atLeast, atMost, met }) => {
+    const what = of === 'segwal' ? name : `${name}: ${of}`;
+    const wanted = `${atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`} ${to === undefined ? unit : `× ${to}`}`;
+    return { key: `${what} ${wanted}`, what, wanted, value, met };
+  });
 }
 
 /** A run of some of the suites writes what it can. */

@@ -15,7 +15,7 @@ import { summarize } from '../statistics.mjs';
 const burstBytes = 6 * 2 ** 20;
 const rawFileBytes = 32 * 2 ** 20;
 const threadCounts = { 'one thread': 1, 'two threads': 2, 'four threads': 4 };
-const rawThreadCounts = { 'raw, one thread': 1, 'raw, two threads': 2 };
+const rawThreadCounts = { 'raw, one thread': 1, 'raw, two threads': 2, 'raw, four threads': 4 };
 
 export const charts = [
   {
