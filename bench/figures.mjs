@@ -55,7 +55,7 @@ function underWhat({ machine, options, results } = run) {
     .flatMap((each) => each.contenders);
   const mostTrials = Math.max(...timed.map(({ values }) => values.length));
   return (
-    `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}; ` +
+    `${machine.cpu}, ${machine.cores} cores, ${machine.system}, ${machine.fileSystem} on ${machine.disk}, Node.js ${machine.node}, commit ${machine.commit}; ` +
     `medians of ${options.repeats} trials${mostTrials > options.repeats ? `, ${mostTrials} of short ones` : ''} (least–greatest). ` +
     `During the trials other processes had up to ${Math.round(100 * Math.max(...timed.map((each) => each.others)))} % of the processors.`
   );
@@ -82,7 +82,12 @@ const sections = {
   workers: () =>
     table(
       ['MB/s', 'one', 'two', 'four', 'raw, one', 'raw, two, a file each', 'raw, four'],
-      find('workers', 'workers').map(({ name, contenders }) => [name, ...contenders.map(median)]),
+      find('workers', 'workers').map(({ name, by }) => [
+        name,
+        ...['', 'raw, '].flatMap((kind) =>
+          ['one thread', 'two threads', 'four threads'].map((threads) => median(by[kind + threads])),
+        ),
+      ]),
     ),
   sustained: () =>
     table(

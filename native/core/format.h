@@ -261,10 +261,6 @@ inline FrameState PeekFrame(const std::byte* segment, uint64_t offset, uint64_t 
 // Condition (4) for a frame that PeekFrame accepted.
 inline bool FrameChecksumHolds(const std::byte* segment, uint64_t offset, uint32_t salt_checksum, const Frame& frame) {
   const std::byte* at = segment + offset;
-  // The next frames are most likely asked for next. The processor fetches ahead by itself, but never into another page.
-  constexpr size_t kFetchAhead = 2048;
-  __builtin_prefetch(at + kFetchAhead);
-  __builtin_prefetch(at + kFetchAhead + 64);
   return Load<uint32_t>(at + 4) == Crc32cFrame(salt_checksum, frame.length, Load<uint64_t>(at + 8),
                                                Load<uint64_t>(at + 16), frame.payload, frame.payload_size);
 }
@@ -288,6 +284,15 @@ inline FrameState CheckFrame(const std::byte* segment, uint64_t offset, uint64_t
     return FrameState::kBadChecksum;
   }
   return FrameState::kValid;
+}
+
+// For who looks at one small frame after the other and does nothing else. The processor fetches ahead by itself, but
+// never into another page.
+inline void FetchFramesAhead(const std::byte* at) {
+  constexpr size_t kDistance = 2048;
+  constexpr size_t kCacheLine = 64;
+  __builtin_prefetch(at + kDistance);
+  __builtin_prefetch(at + kDistance + kCacheLine);
 }
 
 // The header words behind length and crc, as they lie in the file and go into the CRC.

@@ -62,6 +62,7 @@ void FollowRun(FrameChecker* checker, const SegmentIdentity& identity, FrameRun*
   uint32_t synced = 0;
   Frame frame;
   while (checker->Holds(at.end, at.end_index, &frame)) {
+    FetchFramesAhead(frame.payload);
     if (!frame.filler()) {
       earliest = std::min(earliest, frame.time_us);
       latest = std::max(latest, frame.time_us);

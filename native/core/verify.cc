@@ -29,6 +29,7 @@ class SegmentVerifier {
         if (!StepOverDamage()) return true;
         continue;
       }
+      FetchFramesAhead(frame.payload);
       if (frame.filler() && !frame.removed()) {
         Find("filler", offset_, frame.padded_length(), base() + index_, base() + index_ + frame.count - 1,
              "given up by a recovery: these sequence numbers have no record");
