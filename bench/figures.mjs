@@ -2,7 +2,7 @@
 // marks that say which. So what stands there can always be made again. Of runs on other machines it has how they stand
 // to the targets.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 import { format } from 'prettier';
 
@@ -13,7 +13,7 @@ const [path, ...otherPaths] = process.argv.slice(2);
 if (path === undefined) throw new Error('usage: node bench/figures.mjs results.json [other.json…]');
 const run = readResults(path);
 const { options, results } = run;
-const others = otherPaths.map(readResults);
+const others = otherPaths.map((other) => ({ name: basename(other, '.json'), ...readResults(other) }));
 
 const median = (contender) =>
   contender === undefined ? '' : `${short(contender.median)} (${short(contender.min)}–${short(contender.max)})`;
@@ -153,8 +153,8 @@ function targets() {
     }),
   ]);
   const met = (column) => `${column.filter((each) => each.met).length} of ${column.length}`;
-  const told = others.map((other, i) => `_${other.machine.cpu}_: ${met(columns[i + 1])} are met. ${underWhat(other)}`);
-  const head = ['', 'wanted', 'measured', 'met', ...others.map(({ machine }) => machine.cpu)];
+  const told = others.map((other, i) => `_${other.name}_: ${met(columns[i + 1])} are met. ${underWhat(other)}`);
+  const head = ['', 'wanted', 'measured', 'met', ...others.map(({ name }) => name)];
   return [`${met(columns[0])} are met.`, table(head, rows), ...told].join('\n\n');
 }
 
