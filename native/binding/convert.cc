@@ -146,12 +146,21 @@ Napi::Array ToJs(Napi::Env env, const std::vector<Checkpoint>& checkpoints) {
 
 uint64_t ToU64(const Napi::Value& value) {
   constexpr double kMaxExact = 9007199254740991.0;
-  const double number = value.As<Napi::Number>().DoubleValue();
-  if (!(number > 0)) return 0;
+  // By the C functions: where a worker is being terminated, properties come out empty, without an environment, and the
+  // wrapper ends the process over that.
+  double number = 0;
+  if (napi_get_value_double(value.Env(), value, &number) != napi_ok || !(number > 0)) return 0;
   return number > kMaxExact ? UINT64_MAX : static_cast<uint64_t>(number);
 }
 
 namespace {
+
+bool ToBool(const Napi::Value& value) {
+  napi_value coerced = nullptr;
+  bool result = false;
+  if (napi_coerce_to_bool(value.Env(), value, &coerced) != napi_ok) return false;
+  return napi_get_value_bool(value.Env(), coerced, &result) == napi_ok && result;
+}
 
 std::optional<uint64_t> ToOptionalU64(const Napi::Value& value) {
   return value.IsNumber() ? std::optional(ToU64(value)) : std::nullopt;
@@ -175,9 +184,9 @@ std::optional<SyncPolicy> ToSyncPolicy(const Napi::Value& value) {
 
 LogOptions ToLogOptions(const Napi::Object& options) {
   return {.segment_size = ToU64(options.Get("segmentSize")),
-          .create = options.Get("create").ToBoolean(),
-          .read_only = options.Get("readOnly").ToBoolean(),
-          .salvage = options.Get("salvage").ToBoolean(),
+          .create = ToBool(options.Get("create")),
+          .read_only = ToBool(options.Get("readOnly")),
+          .salvage = ToBool(options.Get("salvage")),
           .sync = ToSyncPolicy(options.Get("sync")),
           .max_dirty_bytes = ToOptionalU64(options.Get("maxDirtyBytes")),
           .retention = ToRetention(options.Get("retention")),
@@ -189,7 +198,7 @@ ReadFilter ToReadFilter(const Napi::Object& filter) {
                     .to = ToU64(filter.Get("to")),
                     .from_time_us = ToU64(filter.Get("fromTimeUs")),
                     .to_time_us = ToU64(filter.Get("toTimeUs")),
-                    .reverse = filter.Get("reverse").ToBoolean(),
+                    .reverse = ToBool(filter.Get("reverse")),
                     .limit = ToU64(filter.Get("limit")),
                     .segment = ToU64(filter.Get("segment"))};
   if (const Napi::Value kinds = filter.Get("kinds"); kinds.IsTypedArray()) {
