@@ -298,7 +298,6 @@ TEST(TruncateAfterTest, AFailureLeavesTheOldEndOrTheNew) {
   }
 }
 
-// Threads append on and on while the end is taken away again and again.
 // What was noted of the window before is still so.
 TEST(TruncateAfterTest, TheWindowOfTheActiveSegmentMovesAheadAsBefore) {
   constexpr uint64_t kMiB = uint64_t{1} << 20;
@@ -320,6 +319,7 @@ TEST(TruncateAfterTest, TheWindowOfTheActiveSegmentMovesAheadAsBefore) {
   log.Close();
 }
 
+// Threads append on and on while the end is taken away again and again.
 TEST(TruncateAfterTest, AppendsGoOnBesideIt) {
   TestLog log;
   log.Open();
