@@ -1,5 +1,6 @@
-// `npm run test:workers:asan -- --rounds 50 --seed 1`: worker threads that come to all kinds of ends while they use a
-// log (test/children/restless.ts), with the addon built under sanitizers. `tsan` likewise.
+// `npm run test:workers:asan -- --rounds 50 --stride 1 --seed 1`, with the addon built under sanitizers: worker threads
+// that come to all kinds of ends while they use a log (test/children/restless.ts), and, at every call into Node.js or
+// every so many, are terminated (terminated.ts). `tsan` likewise.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,7 +22,11 @@ const kinds = {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '20' }, seed: { type: 'string' } },
+  options: {
+    rounds: { type: 'string', default: '20' },
+    stride: { type: 'string', default: '10' },
+    seed: { type: 'string' },
+  },
 });
 const kind = kinds[positionals[0]];
 if (kind === undefined) throw new Error(`one of ${Object.keys(kinds).join(', ')} is meant`);
@@ -33,19 +38,22 @@ function run(command, args, env = {}) {
 }
 
 const place = join(root, 'build-tests', `addon-${positionals[0]}`);
-const build = ['build', '--log-level', 'warn', '--out', join(place, 'build'), `--CDSEGWAL_SANITIZE=${kind.sanitize}`];
-run('cmake-js', build);
+const variant = [`--CDSEGWAL_SANITIZE=${kind.sanitize}`, '--CDSEGWAL_TERMINATIONS=ON'];
+run('cmake-js', ['build', '--log-level', 'warn', '--out', join(place, 'build'), ...variant]);
 const { stdout } = spawnSync('gcc', [`-print-file-name=${kind.library}`], { encoding: 'utf8' });
 const directory = mkdtempSync(join(tmpdir(), 'segwal-workers-'));
 console.log(`seed ${seed}`);
-try {
-  const program = ['-r', './test/helpers/register.js', 'test/children/restless.ts'];
-  run(process.execPath, [...program, join(directory, 'log'), seed, values.rounds], {
+const runChild = (name, ...args) =>
+  run(process.execPath, ['-r', './test/helpers/register.js', `test/children/${name}.ts`, ...args], {
     LD_PRELOAD: stdout.trim(),
     SEGWAL_PREBUILD: place,
     UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
     ...kind.options,
   });
+try {
+  runChild('restless', join(directory, 'log'), seed, values.rounds);
+  const first = 1 + (Number(seed) % Number(values.stride));
+  runChild('terminated', join(directory, 'logs'), String(first), values.stride);
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "binding/convert.h"
+#include "binding/deferred.h"
 #include "binding/environment.h"
 #include "binding/log_handle.h"
 #include "core/checkpoints.h"
@@ -21,7 +22,7 @@ Napi::Value Crc32cOfArray(const Napi::CallbackInfo& info) {
 // Promise of the report. Reads the whole log, on a thread of its own.
 Napi::Value PlanSalvageOf(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  auto deferred = std::make_shared<Deferred>(env);
   struct Result {
     Status status;
     RecoveryReport report;

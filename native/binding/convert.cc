@@ -144,73 +144,110 @@ Napi::Array ToJs(Napi::Env env, const std::vector<Checkpoint>& checkpoints) {
   return array;
 }
 
-uint64_t ToU64(const Napi::Value& value) {
+uint64_t ToU64(napi_env env, napi_value value) {
   constexpr double kMaxExact = 9007199254740991.0;
-  // By the C functions: where a worker is being terminated, properties come out empty, without an environment, and the
-  // wrapper ends the process over that.
   double number = 0;
-  if (napi_get_value_double(value.Env(), value, &number) != napi_ok || !(number > 0)) return 0;
+  if (napi_get_value_double(env, value, &number) != napi_ok || !(number > 0)) return 0;
   return number > kMaxExact ? UINT64_MAX : static_cast<uint64_t>(number);
 }
 
 namespace {
 
-bool ToBool(const Napi::Value& value) {
-  napi_value coerced = nullptr;
-  bool result = false;
-  if (napi_coerce_to_bool(value.Env(), value, &coerced) != napi_ok) return false;
-  return napi_get_value_bool(value.Env(), coerced, &result) == napi_ok && result;
+// The properties of an object that the facade has made. They can only be missing where the thread is being terminated,
+// from one property to the next: `failed` says so, and what was read is good for nothing. (The wrapper ends the process
+// over it.)
+class Properties {
+ public:
+  Properties(napi_env env, napi_value object, bool* failed) : env_(env), object_(object), failed_(failed) {}
+
+  napi_value Get(const char* name) const {
+    napi_value value = nullptr;
+    if (napi_get_named_property(env_, object_, name, &value) == napi_ok) return value;
+    *failed_ = true;
+    napi_get_undefined(env_, &value);
+    return value;
+  }
+  uint64_t GetU64(const char* name) const { return ToU64(env_, Get(name)); }
+  bool GetBool(const char* name) const {
+    bool value = false;
+    napi_get_value_bool(env_, Get(name), &value);
+    return value;
+  }
+  std::optional<uint64_t> GetOptionalU64(const char* name) const {
+    const napi_value value = Get(name);
+    return TypeOf(value) == napi_number ? std::optional(ToU64(env_, value)) : std::nullopt;
+  }
+  std::optional<Properties> GetOptional(const char* name) const {
+    const napi_value value = Get(name);
+    return TypeOf(value) == napi_object ? std::optional(Properties(env_, value, failed_)) : std::nullopt;
+  }
+  std::optional<ByteView> GetOptionalBytes(const char* name) const {
+    size_t size = 0;
+    void* data = nullptr;
+    if (napi_get_typedarray_info(env_, Get(name), nullptr, &size, &data, nullptr, nullptr) != napi_ok) {
+      return std::nullopt;
+    }
+    return ByteView(static_cast<const std::byte*>(data), size);
+  }
+
+ private:
+  napi_valuetype TypeOf(napi_value value) const {
+    napi_valuetype type = napi_undefined;
+    napi_typeof(env_, value, &type);
+    return type;
+  }
+
+  napi_env env_;
+  napi_value object_;
+  bool* failed_;
+};
+
+std::optional<Retention> ToRetention(const std::optional<Properties>& retention) {
+  if (!retention) return std::nullopt;
+  return Retention{.max_age_us = retention->GetU64("maxAgeUs"), .max_bytes = retention->GetU64("maxBytes")};
 }
 
-std::optional<uint64_t> ToOptionalU64(const Napi::Value& value) {
-  return value.IsNumber() ? std::optional(ToU64(value)) : std::nullopt;
-}
-
-std::optional<Retention> ToRetention(const Napi::Value& value) {
-  if (!value.IsObject()) return std::nullopt;
-  const auto retention = value.As<Napi::Object>();
-  return Retention{.max_age_us = ToU64(retention.Get("maxAgeUs")), .max_bytes = ToU64(retention.Get("maxBytes"))};
-}
-
-std::optional<SyncPolicy> ToSyncPolicy(const Napi::Value& value) {
-  if (!value.IsObject()) return std::nullopt;
-  const auto policy = value.As<Napi::Object>();
-  return SyncPolicy{.delay_us = ToU64(policy.Get("delayUs")),
-                    .max_records = ToU64(policy.Get("maxRecords")),
-                    .max_bytes = ToU64(policy.Get("maxBytes"))};
+std::optional<SyncPolicy> ToSyncPolicy(const std::optional<Properties>& policy) {
+  if (!policy) return std::nullopt;
+  return SyncPolicy{.delay_us = policy->GetU64("delayUs"),
+                    .max_records = policy->GetU64("maxRecords"),
+                    .max_bytes = policy->GetU64("maxBytes")};
 }
 
 }  // namespace
 
-LogOptions ToLogOptions(const Napi::Object& options) {
-  return {.segment_size = ToU64(options.Get("segmentSize")),
-          .create = ToBool(options.Get("create")),
-          .read_only = ToBool(options.Get("readOnly")),
-          .salvage = ToBool(options.Get("salvage")),
-          .sync = ToSyncPolicy(options.Get("sync")),
-          .max_dirty_bytes = ToOptionalU64(options.Get("maxDirtyBytes")),
-          .retention = ToRetention(options.Get("retention")),
-          .recycle_segments = ToOptionalU64(options.Get("recycleSegments"))};
+std::optional<LogOptions> ToLogOptions(napi_env env, napi_value object) {
+  bool failed = false;
+  const Properties options(env, object, &failed);
+  LogOptions result{.segment_size = options.GetU64("segmentSize"),
+                    .create = options.GetBool("create"),
+                    .read_only = options.GetBool("readOnly"),
+                    .salvage = options.GetBool("salvage"),
+                    .sync = ToSyncPolicy(options.GetOptional("sync")),
+                    .max_dirty_bytes = options.GetOptionalU64("maxDirtyBytes"),
+                    .retention = ToRetention(options.GetOptional("retention")),
+                    .recycle_segments = options.GetOptionalU64("recycleSegments")};
+  return failed ? std::nullopt : std::optional(result);
 }
 
-ReadFilter ToReadFilter(const Napi::Object& filter) {
-  ReadFilter result{.from = ToU64(filter.Get("from")),
-                    .to = ToU64(filter.Get("to")),
-                    .from_time_us = ToU64(filter.Get("fromTimeUs")),
-                    .to_time_us = ToU64(filter.Get("toTimeUs")),
-                    .reverse = ToBool(filter.Get("reverse")),
-                    .limit = ToU64(filter.Get("limit")),
-                    .segment = ToU64(filter.Get("segment"))};
-  if (const Napi::Value kinds = filter.Get("kinds"); kinds.IsTypedArray()) {
-    const auto array = kinds.As<Napi::Uint8Array>();
+std::optional<ReadFilter> ToReadFilter(napi_env env, napi_value object) {
+  bool failed = false;
+  const Properties filter(env, object, &failed);
+  ReadFilter result{.from = filter.GetU64("from"),
+                    .to = filter.GetU64("to"),
+                    .from_time_us = filter.GetU64("fromTimeUs"),
+                    .to_time_us = filter.GetU64("toTimeUs"),
+                    .reverse = filter.GetBool("reverse"),
+                    .limit = filter.GetU64("limit"),
+                    .segment = filter.GetU64("segment")};
+  if (const std::optional<ByteView> kinds = filter.GetOptionalBytes("kinds")) {
     result.kinds.emplace().fill(false);
-    for (size_t i = 0; i < array.ElementLength(); ++i) (*result.kinds)[array[i]] = true;
+    for (const std::byte kind : *kinds) (*result.kinds)[static_cast<size_t>(kind)] = true;
   }
-  if (const Napi::Value key = filter.Get("key"); key.IsTypedArray()) {
-    const auto array = key.As<Napi::Uint8Array>();
-    result.key.emplace(reinterpret_cast<const char*>(array.Data()), array.ByteLength());
+  if (const std::optional<ByteView> key = filter.GetOptionalBytes("key")) {
+    result.key.emplace(reinterpret_cast<const char*>(key->data()), key->size());
   }
-  return result;
+  return failed ? std::nullopt : std::optional(result);
 }
 
 bool WriteString(napi_env env, napi_value value, std::vector<char>& scratch, size_t* size) {

@@ -24,9 +24,10 @@ Napi::Object ToJs(Napi::Env env, const Checkpoint& checkpoint);
 Napi::Array ToJs(Napi::Env env, const std::vector<Checkpoint>& checkpoints);
 
 // From a number that the facade has checked; Infinity and anything above 2^53 become UINT64_MAX.
-uint64_t ToU64(const Napi::Value& value);
-LogOptions ToLogOptions(const Napi::Object& options);
-ReadFilter ToReadFilter(const Napi::Object& filter);
+uint64_t ToU64(napi_env env, napi_value value);
+// nullopt when the thread is being terminated: nothing is to be done then.
+std::optional<LogOptions> ToLogOptions(napi_env env, napi_value options);
+std::optional<ReadFilter> ToReadFilter(napi_env env, napi_value filter);
 
 // Writes a string into `scratch` as UTF-8, growing it as need be; false when `value` is none.
 bool WriteString(napi_env env, napi_value value, std::vector<char>& scratch, size_t* size);

@@ -19,17 +19,18 @@ class FunctionOwner {
   FunctionOwner() = default;
   virtual ~FunctionOwner() = default;
 
+  // Not where the thread is being terminated.
   void AddFunction(Napi::Env env, Napi::Object object, const char* name, napi_callback callback, void* self) {
     napi_value function = nullptr;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, self, &function);
+    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, self, &function) != napi_ok) return;
     napi_set_named_property(env, object, name, function);
     ++functions_;
     const auto finalize = [](napi_env, void* data, void*) { static_cast<FunctionOwner*>(data)->LetGo(); };
     napi_add_finalizer(env, function, this, finalize, nullptr, nullptr);
   }
 
-  // Keeps the object as a function would, while an asynchronous operation works on it. To be destroyed on the
-  // JavaScript thread.
+  // Keeps the object as a function would, while an asynchronous operation works on it or its functions are made. To be
+  // destroyed on the JavaScript thread.
   std::shared_ptr<void> Keep() {
     ++functions_;
     return {static_cast<void*>(this), [this](void*) { LetGo(); }};

@@ -37,7 +37,9 @@ bool IsAbsent(napi_env env, napi_value value) {
 
 Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  const std::optional<LogOptions> options = ToLogOptions(env, info[1]);
+  if (!options) return {};
+  auto deferred = std::make_shared<Deferred>(env);
   auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[2].As<Napi::Function>()));
   auto on_appended = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[3].As<Napi::Function>()));
   auto on_room = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[4].As<Napi::Function>()));
@@ -48,13 +50,14 @@ Napi::Value LogHandle::Open(const Napi::CallbackInfo& info) {
   auto result = std::make_shared<Result>();
   Environment::Of(env)->RunAsync(
       env,
-      [result, directory = info[0].As<Napi::String>().Utf8Value(), options = ToLogOptions(info[1].As<Napi::Object>())] {
+      [result, directory = info[0].As<Napi::String>().Utf8Value(), options = *options] {
         result->status = LogShare::Open(directory, options, &result->share);
       },
       [result, deferred, on_progress, on_appended, on_room](Napi::Env back) {
         if (!result->status.ok()) return deferred->Reject(ToJs(back, result->status));
         auto* handle =
             new LogHandle(back, std::move(result->share), on_progress->Value(), on_appended->Value(), on_room->Value());
+        const std::shared_ptr<void> keep = handle->Keep();  // for the functions may not come to be
         deferred->Resolve(handle->Expose(back));
       });
   return deferred->Promise();
@@ -259,8 +262,8 @@ bool LogHandle::BatchFrom(napi_env env, const napi_value* arguments, BatchArgume
       good = napi_get_element(env, arguments[0], i, &value) == napi_ok && batch.Add(value, &record.data);
       if (i < kinds_count) record.kind = kinds[i];
       if (!good || !keyed) continue;
-      napi_get_element(env, arguments[2], i, &value);
-      if (IsAbsent(env, value)) continue;
+      good = napi_get_element(env, arguments[2], i, &value) == napi_ok;
+      if (!good || IsAbsent(env, value)) continue;
       good = batch.Add(value, &record.key.emplace()) && record.key->size() <= kMaxKeySize;
     }
     napi_close_handle_scope(env, scope);
@@ -346,7 +349,7 @@ napi_value LogHandle::CompressionPays(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   const std::optional<ByteView> plain = BytesOf(env, arguments[0], self.data_scratch_);
-  const uint64_t compressed_size = ToU64(Napi::Value(env, arguments[1]));
+  const uint64_t compressed_size = ToU64(env, arguments[1]);
   const bool pays = plain && plain->size() >= kBatchHeaderSize &&
                     segwal::CompressionPays(Load<uint32_t>(plain->data()), plain->size(), compressed_size);
   return Napi::Boolean::New(env, pays);
@@ -408,20 +411,19 @@ napi_value LogHandle::NewReader(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
+  const std::optional<ReadFilter> filter = ToReadFilter(env, arguments[0]);
+  if (!filter) return nullptr;
   std::unique_ptr<Reader> reader;
-  Status status = self.log_->NewReader(ToReadFilter(Napi::Object(env, arguments[0])), &reader);
+  Status status = self.log_->NewReader(*filter, &reader);
   if (!status.ok()) return self.Refuse(env, std::move(status));
-  ReaderHandle* handle = nullptr;
-  const Napi::Object object = ReaderHandle::Expose(env, &self, std::move(reader), &handle);
-  self.readers_.insert(handle);
-  return object;
+  return ReaderHandle::New(env, &self, std::move(reader));
 }
 
 napi_value LogHandle::ReadOne(napi_env env, napi_callback_info info) {
   napi_value arguments[3];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
-  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  const uint64_t sequence = ToU64(env, arguments[0]);
   std::unique_ptr<Reader> reader;
   Status status = self.log_->NewReader({.from = sequence, .to = sequence}, &reader);
   if (!status.ok()) return self.Refuse(env, std::move(status));
@@ -436,14 +438,14 @@ napi_value LogHandle::ReadOne(napi_env env, napi_callback_info info) {
 napi_value LogHandle::RequestDurable(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  self.AwaitDurable(env, ToU64(Napi::Value(env, arguments[0])), &Log::RequestDurable);
+  self.AwaitDurable(env, ToU64(env, arguments[0]), &Log::RequestDurable);
   return Napi::Env(env).Undefined();
 }
 
 napi_value LogHandle::ExpectDurable(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  self.AwaitDurable(env, ToU64(Napi::Value(env, arguments[0])), &Log::ExpectDurable);
+  self.AwaitDurable(env, ToU64(env, arguments[0]), &Log::ExpectDurable);
   return Napi::Env(env).Undefined();
 }
 
@@ -538,7 +540,7 @@ napi_value LogHandle::Follow(napi_env raw_env, napi_callback_info info) {
   if (!self.closing_) {
     self.EndFollowing(env);
     ++self.follows_;
-    outcome = self.log_->FollowAppends(ToU64(Napi::Value(env, arguments[0])), &self);
+    outcome = self.log_->FollowAppends(ToU64(env, arguments[0]), &self);
     if (outcome == FollowOutcome::kWaiting) {
       self.following_ = true;
       self.environment_->channel().Ref(env);
@@ -588,7 +590,7 @@ void LogHandle::RunAsync(Napi::Env env, std::function<void()> work, JsChannel::T
 napi_value LogHandle::Promise(napi_env raw_env, std::function<Status()> work,
                               std::function<napi_value(Napi::Env)> result) {
   const Napi::Env env(raw_env);
-  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  auto deferred = std::make_shared<Deferred>(env);
   if (closing_) {
     deferred->Reject(ToJs(env, Status(ErrorCode::kClosed, "the log is closed")));
     return deferred->Promise();
@@ -614,7 +616,7 @@ napi_value LogHandle::Rotate(napi_env env, napi_callback_info info) {
 napi_value LogHandle::TruncateBefore(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  const uint64_t sequence = ToU64(env, arguments[0]);
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateBefore(sequence); }, nullptr);
 }
 
@@ -629,7 +631,7 @@ napi_value LogHandle::Cleanup(napi_env env, napi_callback_info info) {
 napi_value LogHandle::Compact(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  const uint64_t before = ToU64(Napi::Value(env, arguments[0]));
+  const uint64_t before = ToU64(env, arguments[0]);
   if (self.appender_) self.appender_->LetGoOfSealed();
   auto result = std::make_shared<CompactResult>();
   return self.Promise(
@@ -645,7 +647,7 @@ napi_value LogHandle::Hold(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   if (self.closing_) return self.Refuse(env, Status(ErrorCode::kClosed, "the log is closed"));
-  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  const uint64_t sequence = ToU64(env, arguments[0]);
   std::unique_ptr<Holds::Hold> hold = self.log_->HoldFrom(sequence);
   const uint64_t first = std::max(hold->sequence(), self.log_->first_sequence());
   if (first > sequence) {
@@ -660,14 +662,14 @@ napi_value LogHandle::Hold(napi_env env, napi_callback_info info) {
 napi_value LogHandle::ReleaseHold(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  self.holds_.erase(ToU64(Napi::Value(env, arguments[0])));
+  self.holds_.erase(ToU64(env, arguments[0]));
   return Napi::Env(env).Undefined();
 }
 
 napi_value LogHandle::TruncateAfter(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  const uint64_t sequence = ToU64(env, arguments[0]);
   return self.Promise(env, [log = self.log_, sequence] { return log->TruncateAfter(sequence); }, nullptr);
 }
 
@@ -679,7 +681,7 @@ napi_value LogHandle::Truncations(napi_env env, napi_callback_info info) {
 napi_value LogHandle::CreateCheckpoint(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   auto& self = SelfOf<LogHandle>(env, info, arguments);
-  const uint64_t sequence = ToU64(Napi::Value(env, arguments[0]));
+  const uint64_t sequence = ToU64(env, arguments[0]);
   struct Run {
     std::vector<std::byte> data;  // a copy: the caller may use its memory again
     bool has_data = false;
@@ -719,7 +721,7 @@ napi_value LogHandle::Verify(napi_env raw_env, napi_callback_info info) {
     std::atomic<bool> cancelled{false};
   };
   auto run = std::make_shared<Run>();
-  const size_t concurrency = ToU64(Napi::Value(raw_env, arguments[0]));
+  const size_t concurrency = ToU64(raw_env, arguments[0]);
   Napi::Object result = Napi::Object::New(env);
   result["done"] = Napi::Value(
       env, self.Promise(
@@ -746,7 +748,7 @@ napi_value LogHandle::Verify(napi_env raw_env, napi_callback_info info) {
 napi_value LogHandle::Close(napi_env raw_env, napi_callback_info info) {
   auto& self = SelfOf<LogHandle>(raw_env, info);
   const Napi::Env env(raw_env);
-  const auto deferred = Napi::Promise::Deferred::New(env);
+  const Deferred deferred(env);
   if (self.closed_) {
     if (self.close_result_.ok()) {
       deferred.Resolve(env.Undefined());
@@ -798,7 +800,7 @@ void LogHandle::StartClosing(Napi::Env env) {
         on_progress_.Reset();
         on_appended_.Reset();
         on_room_.Reset();
-        for (const Napi::Promise::Deferred& closer : std::exchange(closers_, {})) {
+        for (const Deferred& closer : std::exchange(closers_, {})) {
           if (status->ok()) {
             closer.Resolve(back.Undefined());
           } else {

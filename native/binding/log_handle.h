@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "binding/deferred.h"
 #include "binding/environment.h"
 #include "binding/function_owner.h"
 #include "binding/registry.h"
@@ -35,6 +36,7 @@ class LogHandle final : public FunctionOwner,
 
   // For ReaderHandle: runs `work` on a native thread, then `done` on this one. Close waits for it.
   void RunAsync(Napi::Env env, std::function<void()> work, JsChannel::Task done);
+  void Remember(ReaderHandle* reader) { readers_.insert(reader); }
   void Forget(ReaderHandle* reader) { readers_.erase(reader); }
 
  private:
@@ -127,7 +129,7 @@ class LogHandle final : public FunctionOwner,
   std::atomic<bool> closing_{false};
   bool closed_ = false;
   Status close_result_;
-  std::vector<Napi::Promise::Deferred> closers_;
+  std::vector<Deferred> closers_;
 
   // The syncer's thread looks at these to tell whether anybody wants to hear from it; it posts one progress at a time.
   std::atomic<uint64_t> wanted_{0};

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "binding/convert.h"
+#include "binding/deferred.h"
 #include "binding/log_handle.h"
 
 namespace segwal {
@@ -47,9 +48,9 @@ Filled FillFrom(Reader& reader, napi_env env, napi_value data, napi_value descri
   return Fill(reader, BytesOfArray(env, data), BytesOfArrayBuffer(env, descriptors));
 }
 
-Napi::Object ReaderHandle::Expose(Napi::Env env, LogHandle* log, std::unique_ptr<Reader> reader,
-                                  ReaderHandle** handle) {
+Napi::Object ReaderHandle::New(Napi::Env env, LogHandle* log, std::unique_ptr<Reader> reader) {
   auto* self = new ReaderHandle(log, std::move(reader));
+  const std::shared_ptr<void> keep = self->Keep();  // for the functions may not come to be
   Napi::Object object = Napi::Object::New(env);
   self->AddFunction(env, object, "fill", FillSync, self);
   self->AddFunction(env, object, "fillAsync", FillAsync, self);
@@ -57,8 +58,11 @@ Napi::Object ReaderHandle::Expose(Napi::Env env, LogHandle* log, std::unique_ptr
   self->AddFunction(env, object, "extend", Extend, self);
   self->AddFunction(env, object, "close", CloseJs, self);
   self->AddFunction(env, object, "lastError", LastError, self);
-  *handle = self;
   return object;
+}
+
+ReaderHandle::ReaderHandle(LogHandle* log, std::unique_ptr<Reader> reader) : log_(log), reader_(std::move(reader)) {
+  log_->Remember(this);
 }
 
 ReaderHandle::~ReaderHandle() {
@@ -90,7 +94,7 @@ napi_value ReaderHandle::FillAsync(napi_env raw_env, napi_callback_info info) {
   napi_value arguments[2];
   auto& self = SelfOf<ReaderHandle>(raw_env, info, arguments);
   const Napi::Env env(raw_env);
-  auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+  auto deferred = std::make_shared<Deferred>(env);
   if (self.busy_ || self.log_ == nullptr) {
     deferred->Resolve(Napi::Number::New(env, 0));
     return deferred->Promise();
@@ -142,7 +146,7 @@ napi_value ReaderHandle::Expand(napi_env env, napi_callback_info info) {
 napi_value ReaderHandle::Extend(napi_env env, napi_callback_info info) {
   napi_value arguments[1];
   auto& self = SelfOf<ReaderHandle>(env, info, arguments);
-  self.reader_->Extend(ToU64(Napi::Value(env, arguments[0])));
+  self.reader_->Extend(ToU64(env, arguments[0]));
   return Napi::Env(env).Undefined();
 }
 

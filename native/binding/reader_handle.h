@@ -27,7 +27,7 @@ Filled FillFrom(Reader& reader, napi_env env, napi_value data, napi_value descri
 class ReaderHandle final : public FunctionOwner {
  public:
   // The NativeReader object of a reader over the log of `log`.
-  static Napi::Object Expose(Napi::Env env, LogHandle* log, std::unique_ptr<Reader> reader, ReaderHandle** handle);
+  static Napi::Object New(Napi::Env env, LogHandle* log, std::unique_ptr<Reader> reader);
 
   // Lets go of the segment; not while an asynchronous fill is under way. The handle stays, and returns nothing any
   // more.
@@ -35,7 +35,7 @@ class ReaderHandle final : public FunctionOwner {
   void Detach() { log_ = nullptr; }  // the log is closed
 
  private:
-  explicit ReaderHandle(LogHandle* log, std::unique_ptr<Reader> reader) : log_(log), reader_(std::move(reader)) {}
+  ReaderHandle(LogHandle* log, std::unique_ptr<Reader> reader);
   ~ReaderHandle() override;
 
   static napi_value FillSync(napi_env env, napi_callback_info info);

@@ -5,13 +5,14 @@
 // Arguments: directory, seed, rounds; a fourth, `exit`: the process ends by process.exit in the middle of the first
 // round, and prints what had been acknowledged.
 import { once } from 'node:events';
-import { readFileSync, readdirSync, readlinkSync, writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 
 import { WalError, WalManager } from '../../lib';
 import { randomFrom } from '../helpers/appends';
+import { type Holdings, holdings, isMore, settled } from '../helpers/holdings';
 
 const segmentSize = 65_536;
 const endings = ['terminate', 'throw', 'exit', 'order'] as const;
@@ -71,44 +72,6 @@ async function use(task: Task): Promise<void> {
     }
     if (random() < 0.5) await wal.close();
     else wal.close().catch(ignore); // open while closing
-  }
-}
-
-interface Holdings {
-  threads: number;
-  descriptors: number;
-  mappings: number;
-}
-
-function holdings(directory: string): Holdings {
-  // Only Linux tells. Elsewhere nothing is counted, and the rounds show that nothing is lost and nothing hangs.
-  if (process.platform !== 'linux') return { threads: 0, descriptors: 0, mappings: 0 };
-  const links = readdirSync('/proc/self/fd').map((name) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${name}`);
-    } catch {
-      return ''; // that of the listing itself
-    }
-  });
-  return {
-    threads: readdirSync('/proc/self/task').length,
-    descriptors: links.filter((link) => link.startsWith(directory)).length,
-    mappings: readFileSync('/proc/self/maps', 'latin1')
-      .split('\n')
-      .filter((line) => line.includes(` ${directory}`)).length,
-  };
-}
-
-function isMore(now: Holdings, before: Holdings): boolean {
-  return now.threads > before.threads || now.descriptors > before.descriptors || now.mappings > before.mappings;
-}
-
-/** Waits, at most ten seconds, until no more is held than at the beginning. */
-async function settled(directory: string, before: Holdings): Promise<Holdings> {
-  for (let patience = 1000; ; patience--) {
-    const now = holdings(directory);
-    if (!isMore(now, before) || patience === 0) return now;
-    await sleep(10);
   }
 }
 
