@@ -43,8 +43,8 @@ const rules = [
     examples: [['native/platform/posix/posix_file.cc', '#include "core/format.h"']],
   },
   {
-    says: 'only the binding knows Node-API',
-    files: /^native\/(?!binding\/).*\.(cc|h)$/,
+    says: 'only the binding, and what tests it, knows Node-API',
+    files: /^native\/(?!binding\/|testing\/node_api\/).*\.(cc|h)$/,
     pattern: include,
     forbids: (name) => /\b(napi|node_api|js_native_api|node|v8|uv)\.h|"binding\//.test(name),
     examples: [
