@@ -153,9 +153,14 @@ export interface NativeLog {
 
   /** Sequence, or −code. `data`: any Uint8Array or string; `kind` 0–255; `key`: Uint8Array, string or undefined. */
   readonly append: (data: Uint8Array | string, kind?: number, key?: Uint8Array | string) => number;
-  /** The same for kind 0 and no key, the two shortest ways in. REQUIRES: an array is one of bytes, which is not checked. */
-  readonly appendBytes: (data: Uint8Array) => number;
-  readonly appendString: (data: string) => number;
+  /**
+   * The same for kind 0 and no key, the two shortest ways in: −code, or undefined when it is appended, and then the
+   * sequence is in `appended[0]`. To read it there costs less than to have a number made. REQUIRES: an array is one of
+   * bytes, which is not checked.
+   */
+  readonly appendBytes: (data: Uint8Array) => number | undefined;
+  readonly appendString: (data: string) => number | undefined;
+  readonly appended: Float64Array;
   /** One atomic frame. Parallel arrays; `kinds` and `keys` may be null when all are 0 / absent. First sequence, or −code. */
   appendBatch(
     data: (Uint8Array | string)[],

@@ -95,6 +95,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
   // Plain functions in fields are what a call into the addon costs least by.
   private nativeAppendBytes: NativeLog['appendBytes'];
   private nativeAppendString: NativeLog['appendString'];
+  private readonly appended: NativeLog['appended'];
   private readonly codec: Codec<T> | undefined;
   private readonly compressor: BatchCompressor | undefined;
   private readonly policy: SyncPolicy;
@@ -128,6 +129,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     this.followers = new Followers(native, () => this.durability.failed);
     this.nativeAppendBytes = native.appendBytes;
     this.nativeAppendString = native.appendString;
+    this.appended = native.appended;
     this.codec = options.codec;
     this.compressor = options.compressor;
     this.readOnly = options.native.readOnly;
@@ -214,13 +216,8 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    */
   append(data: WalData<T>, options?: RecordOptions): number {
     if (options !== undefined || this.codec !== undefined) return this.appendWith(data, options ?? {});
-    let sequence = 0;
-    if (data instanceof Uint8Array) sequence = this.nativeAppendBytes(data);
-    else if (typeof data === 'string') sequence = this.nativeAppendString(data);
-    else return this.appendWith(data, {});
-    if (sequence > 0) return sequence;
-    this.assertWritable();
-    return this.insist(() => this.appendOne(data, 0, undefined));
+    const sequence = this.appendPlain(data);
+    return sequence > 0 ? sequence : this.appendWith(data, {});
   }
 
   /**
@@ -250,9 +247,7 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
    */
   write(data: WalData<T>, options?: RecordOptions & WriteOptions): Promise<number> {
     if (options === undefined && this.codec === undefined && this.writes.isEmpty) {
-      let sequence = 0;
-      if (data instanceof Uint8Array) sequence = this.nativeAppendBytes(data);
-      else if (typeof data === 'string') sequence = this.nativeAppendString(data);
+      const sequence = this.appendPlain(data);
       if (sequence > 0) return this.settleWrite(sequence, 1, this.policy);
     }
     return this.writeWith(data, options ?? {});
@@ -644,6 +639,18 @@ export class WalManager<T = Buffer> implements AsyncDisposable {
     const bytes = this.codec === undefined ? (data as Uint8Array | string) : this.codec.encode(data as T);
     const sequence = this.native.append(bytes, kind, key ?? undefined);
     return sequence > 0 ? sequence : this.insist(() => this.appendOne(bytes, kind, key));
+  }
+
+  /** The sequence; 0 when it is not appended, and somebody else is to say why. */
+  private appendPlain(data: WalData<T>): number {
+    if (data instanceof Uint8Array) {
+      if (this.nativeAppendBytes(data) !== undefined) return 0;
+    } else if (typeof data === 'string') {
+      if (this.nativeAppendString(data) !== undefined) return 0;
+    } else {
+      return 0;
+    }
+    return this.appended[0] as number;
   }
 
   /** Appends by `append`, and waits for the disk a while if need be; the event loop stands still meanwhile. */

@@ -92,6 +92,7 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
   object["segmentSize"] = ToJs(env, log_->segment_size());
   object["maxFrameSize"] = ToJs(env, log_->max_frame_size());
   object["recovery"] = ToJs(env, log_->recovery());
+  object["appended"] = NewAppended(env);
   const std::pair<const char*, napi_callback> functions[] = {
       {"append", Append},
       {"appendBytes", AppendBytes},
@@ -135,14 +136,38 @@ Napi::Object LogHandle::Expose(Napi::Env env) {
 
 // ---- appending ----------------------------------------------------------------------------------------------------
 
+// Its memory is the buffer's from now on, which lives as long as the handle.
+napi_value LogHandle::NewAppended(napi_env env) {
+  void* data = nullptr;
+  napi_value buffer = nullptr;
+  napi_value array = nullptr;
+  if (napi_create_arraybuffer(env, sizeof(double), &data, &buffer) != napi_ok) return nullptr;
+  appended_buffer_ = Napi::Persistent(Napi::Object(env, buffer));
+  appended_ = static_cast<double*>(data);
+  napi_create_typedarray(env, napi_float64_array, 1, buffer, 0, &array);
+  return array;
+}
+
 napi_value LogHandle::Settle(napi_env env, uint64_t sequence) {
-  if (appended_here_) [[unlikely]] {
-    appended_here_ = false;
-    TellFollowers(env, follows_);
-  }
+  TellOfAppend(env);
   if (sequence != 0) [[likely]]
     return Double(env, static_cast<double>(sequence));
   return Refuse(env, appender_->failure());
+}
+
+inline napi_value LogHandle::SettlePlain(napi_env env, uint64_t sequence) {
+  TellOfAppend(env);  // first, for who is told may append
+  if (sequence == 0) [[unlikely]]
+    return Refuse(env, appender_->failure());
+  *appended_ = static_cast<double>(static_cast<int64_t>(sequence));  // the signed conversion is one instruction
+  return nullptr;
+}
+
+inline void LogHandle::TellOfAppend(napi_env env) {
+  if (!appended_here_) [[likely]]
+    return;
+  appended_here_ = false;
+  TellFollowers(env, follows_);
 }
 
 napi_value LogHandle::Refuse(napi_env env, Status status) {
@@ -168,7 +193,7 @@ napi_value LogHandle::AppendBytes(napi_env env, napi_callback_info info) {
   if (napi_get_typedarray_info(env, arguments[0], nullptr, &size, &data, nullptr, nullptr) != napi_ok) [[unlikely]] {
     return Double(env, kBadArgument);
   }
-  return self.Settle(env, self.appender_->AppendPlain(data, size));
+  return self.SettlePlain(env, self.appender_->AppendPlain(data, size));
 }
 
 napi_value LogHandle::AppendString(napi_env env, napi_callback_info info) {
@@ -179,7 +204,7 @@ napi_value LogHandle::AppendString(napi_env env, napi_callback_info info) {
   size_t size = 0;
   if (!WriteString(env, arguments[0], self.data_scratch_, &size)) [[unlikely]]
     return Double(env, kBadArgument);
-  return self.Settle(env, self.appender_->AppendPlain(self.data_scratch_.data(), size));
+  return self.SettlePlain(env, self.appender_->AppendPlain(self.data_scratch_.data(), size));
 }
 
 napi_value LogHandle::Append(napi_env env, napi_callback_info info) {
@@ -823,6 +848,8 @@ void LogHandle::Release() {
   on_progress_.Reset();
   on_appended_.Reset();
   on_room_.Reset();
+  appended_ = &no_appended_;
+  appended_buffer_.Reset();
 }
 
 }  // namespace segwal

@@ -41,6 +41,9 @@ CALL(napi_create_function,
      (napi_env env, const char* name, size_t length, napi_callback callback, void* data, napi_value* result),
      (env, name, length, callback, data, result))
 CALL(napi_create_promise, (napi_env env, napi_deferred* deferred, napi_value* promise), (env, deferred, promise))
+CALL(napi_create_typedarray,
+     (napi_env env, napi_typedarray_type type, size_t length, napi_value buffer, size_t offset, napi_value* result),
+     (env, type, length, buffer, offset, result))
 CALL(napi_define_properties,
      (napi_env env, napi_value object, size_t count, const napi_property_descriptor* properties),
      (env, object, count, properties))
