@@ -1,9 +1,9 @@
 #include "core/recovery.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "core/checkpoints.h"
-#include "core/read_ahead.h"
 #include "core/recovery_decision.h"
 #include "core/segment.h"
 
@@ -241,12 +241,15 @@ Status RecoveryDecision::Scan(const Candidate& candidate, Scanned* scanned) {
   const uint64_t length = std::min(candidate.file_size, end);
   SEGWAL_TRY(platform_.Map(std::move(file), length, false, &scanned->mapping));
   const std::byte* data = scanned->mapping->data();
-  {
-    // Not farther than something is known to have been written: what never was would have to be made up of zeros.
-    const ReadAhead ahead(*scanned->mapping,
-                          candidate.seal ? length : std::min(length, PointerOffset(candidate.live.pointer)));
-    scanned->scan = ScanSegment(data, length, candidate.identity, true);
-  }
+  constexpr unsigned kMostThreads = 8;
+  const SideBySide how{
+      .threads = std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads),
+      .part_size = uint64_t{2} << 20,
+      // What never was would have to be made up of zeros, to be looked at.
+      .written = candidate.seal ? length : std::min(length, PointerOffset(candidate.live.pointer)),
+      .fetch = [&](uint64_t offset, uint64_t size) { scanned->mapping->Fetch(offset, size); },
+  };
+  scanned->scan = ScanFirstRun(data, length, candidate.identity, how);
   scanned->nothing_behind = NothingBehind(candidate, scanned->scan, boot_);
   if (!scanned->nothing_behind) scanned->scan = ScanSegment(data, length, candidate.identity, false);
   return CheckMemory(*scanned->mapping->failure(), candidate.id);

@@ -2,6 +2,7 @@
 // docs/FORMAT.md, and writes only afterwards; running it twice gives the same log.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -60,5 +61,19 @@ struct SegmentScan {
 // Finds every valid frame between the header and `end`: by lengths where frames follow one another, in steps of 8 bytes
 // where they do not. With `first_run_only`, stops at the first gap.
 SegmentScan ScanSegment(const std::byte* data, uint64_t end, const SegmentIdentity& identity, bool first_run_only);
+
+// How several threads look at one segment.
+struct SideBySide {
+  // Is told, from any of them, of a range that is about to be looked at.
+  using Fetch = std::function<void(uint64_t offset, uint64_t length)>;
+
+  unsigned threads = 1;
+  uint64_t part_size = 0;  // what one thread takes at a time; a multiple of 8
+  uint64_t written = 0;    // this far there are parts: the rest has most likely never been written
+  Fetch fetch;
+};
+// ScanSegment with `first_run_only`, side by side: in each part the first frame is looked for, and followed; where one
+// begins where those before it end, they are one run.
+SegmentScan ScanFirstRun(const std::byte* data, uint64_t end, const SegmentIdentity& identity, const SideBySide& how);
 
 }  // namespace segwal

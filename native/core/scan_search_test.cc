@@ -2,8 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <mutex>
 #include <random>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/crc32c/crc32c.h"
@@ -137,7 +141,17 @@ void ExpectRun(const FrameRun& run, uint64_t offset, uint64_t end, uint32_t inde
 
 class RandomSegment {
  public:
-  explicit RandomSegment(unsigned seed) : random_(seed), segment_(kMinSegmentSize << Below(3)) {}
+  explicit RandomSegment(unsigned seed, bool sound = false)
+      : random_(seed), segment_(kMinSegmentSize << Below(3)), sound_(sound) {}
+
+  // Returns where they end.
+  static uint64_t FillWithSoundFrames(Segment* segment) {
+    uint64_t at = kSegmentHeaderSize;
+    for (uint32_t index = 0; at + kFrameHeaderSize + 100 <= segment->size(); ++index) {
+      at = segment->Commit(at, index, 100);
+    }
+    return at;
+  }
 
   Segment& Make() {
     uint64_t offset = kSegmentHeaderSize;
@@ -175,6 +189,7 @@ class RandomSegment {
       FillWithFrames(payload, payload + payload_size, *index - std::min(*index, static_cast<uint32_t>(Below(5))));
     if (kind == 2) FillWithFrames(payload, payload + payload_size, *index + static_cast<uint32_t>(Below(5)));
     const uint64_t next = segment_.Commit(offset, (*index)++, payload_size);
+    if (sound_) return next;
     if (Below(8) == 0) {
       const auto length = static_cast<uint32_t>(next - offset);
       StoreFiller(segment_.data(), offset, length, *index - 1, 1, segment_.salt_checksum());
@@ -186,6 +201,7 @@ class RandomSegment {
 
   std::mt19937 random_;
   Segment segment_;
+  bool sound_;  // what is in payloads may be damaged, the frames themselves are not
 };
 
 TEST(ScanSearchTest, FindsWhatThePlainSearchFinds) {
@@ -205,6 +221,85 @@ TEST(ScanSearchTest, FindsWhatThePlainSearchFinds) {
     }
   }
   EXPECT_GT(cheaper, 0u) << "no segment needed more than whole CRCs: this tested nothing";
+}
+
+// ---- several threads ----
+
+SideBySide InParts(uint64_t part_size, uint64_t written, unsigned threads = 1) {
+  return {.threads = threads, .part_size = part_size, .written = written, .fetch = [](uint64_t, uint64_t) {}};
+}
+
+TEST(ScanFirstRunTest, FindsWhatOneThreadFinds) {
+  const unsigned first = std::random_device{}();
+  uint64_t long_runs = 0;
+  for (unsigned seed = first; seed != first + 300; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto below = [&](uint64_t limit) { return random() % limit; };
+    RandomSegment maker(seed, /*sound=*/below(2) == 0);
+    Segment segment = maker.Make();
+    const uint64_t end = segment.size() - (below(3) == 0 ? below(5003) : 0);
+    const uint64_t written = below(4) == 0 ? end : below(end);
+    const uint64_t part_size = kFrameAlignment * (1 + below(below(2) == 0 ? 50 : 4000));
+    const SegmentScan expected = ScanSegment(segment.data(), end, segment.identity(), true);
+    if (!expected.runs.empty() && expected.runs[0].end > kSegmentHeaderSize + 3 * part_size) ++long_runs;
+    const unsigned threads = 1 + static_cast<unsigned>(below(3));
+    ASSERT_NO_FATAL_FAILURE(ExpectSameScan(
+        ScanFirstRun(segment.data(), end, segment.identity(), InParts(part_size, written, threads)), expected));
+  }
+  EXPECT_GT(long_runs, 30u) << "hardly any run went on from one part to the next";
+}
+
+TEST(ScanFirstRunTest, EndsWhereTheNextPartBeginsWithAnotherIndex) {
+  Segment segment(kMinSegmentSize);
+  uint64_t at = kSegmentHeaderSize;
+  for (uint32_t index = 0; index < 20; ++index) at = segment.Commit(at, index < 10 ? index : index + 2, 104);
+  constexpr uint64_t kPart = 10 * (kFrameHeaderSize + 104);  // the gap is between two parts
+  const SegmentScan scan = ScanFirstRun(segment.data(), segment.size(), segment.identity(), InParts(kPart, at));
+  ASSERT_EQ(scan.runs.size(), 1u);
+  ExpectRun(scan.runs[0], kSegmentHeaderSize, kSegmentHeaderSize + kPart, 0, 10);
+}
+
+TEST(ScanFirstRunTest, LooksAtAPartWithOneOfTheThreads) {
+  Segment segment(kMinSegmentSize);
+  const uint64_t end = RandomSegment::FillWithSoundFrames(&segment);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  std::set<uint64_t> parts;
+  constexpr uint64_t kPart = 4096;
+  SideBySide how = InParts(kPart, end, 3);
+  how.fetch = [&](uint64_t offset, uint64_t length) {
+    const std::lock_guard lock(mutex);
+    EXPECT_EQ(length, std::min(kPart, end - offset));
+    EXPECT_TRUE(parts.insert(offset).second) << "twice";
+    threads.insert(std::this_thread::get_id());
+    if (threads.size() < 3) {  // or the first one is through before the last one has begun
+      mutex.unlock();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      mutex.lock();
+    }
+  };
+  ScanFirstRun(segment.data(), segment.size(), segment.identity(), how);
+  EXPECT_EQ(threads.size(), 3u);
+  EXPECT_EQ(parts.size(), (end - kSegmentHeaderSize + kPart - 1) / kPart);
+}
+
+// Each part would look for its first frame among megabytes of headers, each with megabytes behind it to take the CRC
+// of.
+TEST(ScanFirstRunTest, GivesUpWhereFindingTheFirstFrameTakesLong) {
+  constexpr uint64_t kSize = uint64_t{1} << 20;
+  Segment segment(kSize);
+  for (uint64_t at = kSegmentHeaderSize + kFrameHeaderSize; at + 8 <= kSize; at += 8) {
+    const uint64_t low = kFrameHeaderSize + (kSize - at) / 2;
+    Store(segment.data() + at, low | low << 32);
+  }
+  const uint64_t payload_size = kSize - kSegmentHeaderSize - kFrameHeaderSize;
+  segment.Commit(kSegmentHeaderSize, 0, payload_size);
+  CrcCount count;
+  const SegmentScan scan = ScanFirstRun(segment.data(), kSize, segment.identity(), InParts(4096, kSize));
+  ASSERT_EQ(scan.runs.size(), 1u);
+  ExpectRun(scan.runs[0], kSegmentHeaderSize, kSize, 0, 1);
+  EXPECT_LT(count.bytes(), 4 * kSize);
 }
 
 // ---- frames within frames ----

@@ -1,6 +1,8 @@
 // Finding every valid frame of a segment, whatever stands between them.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "core/recovery.h"
 #include "testing/test_log.h"
 
@@ -103,6 +105,34 @@ TEST_F(ScanTest, NotesTheTimesOfRecords) {
   const SegmentScan scan = Scan();
   EXPECT_GE(scan.earliest_us, segment_->identity().created_us);
   EXPECT_GE(scan.latest_us, scan.earliest_us);
+}
+
+// What was never written would have to be made up of zeros, page by page, and stay in memory.
+TEST(ScanOfRecoveryTest, FetchesAllThatWasWrittenAndNoMore) {
+  LogOptions options = TestLog::Options();
+  options.segment_size = uint64_t{16} << 20;
+  TestLog log;
+  log.Open(options);
+  constexpr int kRecords = 80;
+  for (int i = 0; i < kRecords; ++i) log.Append(std::string(100'000, 'x'));
+  const uint64_t end = log->Segments().back().bytes;
+  log.Sync();
+  log.Kill();
+
+  std::map<uint64_t, uint64_t> fetched;  // lengths by offset
+  log.platform().Watch([&](const Call& call) {
+    if (call.operation == Operation::kFetch) fetched[call.offset] = call.length;
+  });
+  log.Open(options);
+  log.platform().Watch(nullptr);
+  EXPECT_EQ(log.Data().size(), static_cast<size_t>(kRecords));
+  EXPECT_GT(fetched.size(), 1u);
+  uint64_t at = kSegmentHeaderSize;
+  for (const auto& [offset, length] : fetched) {
+    EXPECT_EQ(offset, at);
+    at += length;
+  }
+  EXPECT_EQ(at, end);
 }
 
 }  // namespace

@@ -229,6 +229,13 @@ void FuzzFrames(ByteView input) {
   const SegmentScan first = ScanSegment(segment.data(), segment.size(), identity, true);
   const SegmentScan all = ScanSegment(segment.data(), segment.size(), identity, false);
   Check(first.runs.size() <= 1, "the first run is one");
+  const SideBySide parts{.part_size = 256, .written = segment.size() / 2, .fetch = [](uint64_t, uint64_t) {}};
+  const SegmentScan joined = ScanFirstRun(segment.data(), segment.size(), identity, parts);
+  Check(joined.runs.size() == first.runs.size() &&
+            (first.runs.empty() ||
+             (joined.runs[0].end == first.runs[0].end && joined.runs[0].end_index == first.runs[0].end_index)) &&
+            joined.proof == first.proof,
+        "in parts it is the same run");
   uint64_t end = kSegmentHeaderSize;
   uint32_t end_index = 0;
   for (const FrameRun& run : all.runs) {
