@@ -56,6 +56,11 @@ bool Plausible(const Frame& frame, uint32_t least_index, uint64_t offset, bool c
          (frame.flags & ~kKnownFlags) == 0 && frame.count != 0;
 }
 
+bool LooksLikeFrame(const std::byte* data, uint64_t offset, uint64_t end, uint32_t least_index, bool compacted,
+                    Frame* frame) {
+  return PeekFrame(data, offset, end, frame) == FrameState::kValid && Plausible(*frame, least_index, offset, compacted);
+}
+
 // Carries `run` on from its end, frame by frame, for as long as they are valid, to the first that ends at `stop` or
 // behind it. In variables of its own: what is stored through a pointer the compiler has to take for something that
 // frames may lie in.
@@ -109,6 +114,7 @@ class Part {
   // payload, or the frame in front be damaged, or too long.
   void Join(SegmentScan* before) {
     FrameRun& run = before->runs.back();
+    if (run.end < from_) return;  // it has ended already: what ended it is not looked at again
     const bool continues =
         !scan_.runs.empty() && scan_.runs[0].offset == run.end && scan_.runs[0].index == run.end_index;
     if (!continues) {
@@ -143,8 +149,7 @@ class Part {
   }
 
   bool LooksLikeOne(uint64_t offset, Frame* frame) const {
-    return PeekFrame(data_, offset, end_, frame) == FrameState::kValid &&
-           Plausible(*frame, 0, offset, identity_.compacted());
+    return LooksLikeFrame(data_, offset, end_, 0, identity_.compacted(), frame);
   }
 
   // Whether it is one.
@@ -175,8 +180,7 @@ SegmentScan ScanSegment(const std::byte* data, uint64_t end, const SegmentIdenti
   uint32_t least_index = 0;
   while (offset + kFrameHeaderSize <= end) {
     Frame frame;
-    if (PeekFrame(data, offset, end, &frame) == FrameState::kValid &&
-        Plausible(frame, least_index, offset, identity.compacted())) {
+    if (LooksLikeFrame(data, offset, end, least_index, identity.compacted(), &frame)) {
       FrameRun run{.offset = offset, .end = offset, .index = frame.index, .end_index = frame.index};
       FollowRun(&checker, identity, end, &run, &scan);
       if (run.end > run.offset) {

@@ -302,6 +302,19 @@ TEST(ScanFirstRunTest, GivesUpWhereFindingTheFirstFrameTakesLong) {
   EXPECT_LT(count.bytes(), 4 * kSize);
 }
 
+TEST(ScanFirstRunTest, LooksOnceAtWhatEndsTheRun) {
+  constexpr uint64_t kSize = uint64_t{1} << 20;
+  Segment segment(kSize);
+  const uint64_t damaged = segment.Commit(kSegmentHeaderSize, 0, 100);
+  segment.Commit(damaged, 1, kSize / 2);
+  segment.Damage(damaged);
+  CrcCount count;
+  const SegmentScan scan = ScanFirstRun(segment.data(), kSize, segment.identity(), InParts(4096, kSize));
+  ASSERT_EQ(scan.runs.size(), 1u);
+  ExpectRun(scan.runs[0], kSegmentHeaderSize, damaged, 0, 1);
+  EXPECT_LT(count.bytes(), 2 * kSize);
+}
+
 // ---- frames within frames ----
 
 class ScanNestedFrameTest : public testing::Test {
