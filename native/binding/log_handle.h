@@ -88,7 +88,7 @@ class LogHandle final : public FunctionOwner,
   bool PackedFrom(napi_env env, const napi_value* arguments, std::vector<uint32_t>* offsets, PackedRecords* packed);
   // The sequence, or what went wrong as a negative number.
   napi_value Settle(napi_env env, uint64_t sequence);
-  // For the hot functions: undefined, and the sequence in appended_, which costs a third of making a number; or that
+  // For the hot functions: undefined, and the sequence in appended_, which costs less than making a number; or that
   // negative number.
   napi_value SettlePlain(napi_env env, uint64_t sequence);
   void TellOfAppend(napi_env env);
