@@ -16,6 +16,7 @@ const segmentSize = 65_536;
 /** Data and key of one record of each append, in their order. */
 const appends: readonly [data: string, key: string | null][] = [
   ['text', null],
+  ['bytes alone', null],
   ['bytes', 'key'],
   ['one', 'k'],
   ['packed', null],
@@ -37,7 +38,7 @@ async function readAll(wal: WalManager): Promise<void> {
   }
 }
 
-/** Every function of the addon. */
+/** Nearly every function of the addon. */
 async function use({ directory, returned }: Task): Promise<void> {
   const append = (call: () => unknown): void => {
     call();
@@ -46,6 +47,7 @@ async function use({ directory, returned }: Task): Promise<void> {
   const options = { segmentSize, retention: { maxBytes: 10 * segmentSize }, compression: 'lz4' } as const;
   const wal = await WalManager.open(directory, { ...options, sync: { policy: 'batch', maxDelay: 5 } });
   append(() => wal.append('text'));
+  append(() => wal.append(Buffer.from('bytes alone')));
   append(() => wal.append(Buffer.from('bytes'), { kind: 2, key: 'key' }));
   append(() =>
     wal.appendBatch([
@@ -70,6 +72,7 @@ async function use({ directory, returned }: Task): Promise<void> {
   await wal.cleanup();
   hold.release();
   await wal.compact();
+  await wal.truncateBefore(1);
   await wal.truncateAfter(wal.lastSequence);
   const follower = wal.read({ live: true })[Symbol.asyncIterator]();
   for (let left = wal.lastSequence; left > 0; left--) await follower.next();
@@ -78,6 +81,7 @@ async function use({ directory, returned }: Task): Promise<void> {
   await next;
   await follower.return?.();
   await wal.close();
+  await WalManager.planSalvage(directory).catch(() => undefined); // where the main thread has it open, it is locked
 }
 
 /** Whether the worker came through. */
