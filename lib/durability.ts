@@ -9,9 +9,10 @@ interface Waiter {
 }
 
 /**
- * So many who wait are enough to ask for before the turn of JavaScript ends: the disk is busy with them while the turn
- * appends more.
+ * Half of all who wait are asked for before the turn of JavaScript ends, so that the disk works on them while the turn
+ * appends the others. Fewer than `fewestToAsk` are not worth a sync of their own, and `enoughToAsk` make a long one.
  */
+const fewestToAsk = 128;
 const enoughToAsk = 1024;
 
 // What the constructor of a promise hands out. A closure for each promise costs more than the rest of `wait`.
@@ -60,7 +61,7 @@ export class DurabilityQueue {
       this.asksSoon = true;
       queueMicrotask(this.askAtLast);
     }
-    if (this.unasked >= enoughToAsk) this.ask();
+    if (this.unasked >= fewestToAsk && this.isEnough()) this.ask();
     if (this.failure !== undefined) this.fail(this.failure);
     return promise as Promise<V>;
   }
@@ -107,6 +108,11 @@ export class DurabilityQueue {
     this.asksSoon = false;
     this.ask();
   };
+
+  private isEnough(): boolean {
+    const { unasked } = this;
+    return unasked >= enoughToAsk || 2 * unasked >= this.waiters.length - this.head;
+  }
 
   private ask(): void {
     const { native, wantedAtOnce, wantedInTime } = this;
