@@ -30,8 +30,8 @@ const firstChunkBytes = 16 * 1024;
 /** Room for descriptors: one for so many bytes of chunk. Smaller records are too many for it and fill less of a chunk. */
 const chunkBytesPerDescriptor = 64;
 /**
- * What fills less than this share of a chunk gets a buffer of its own. Whoever keeps a record keeps the memory that it is
- * in, and a live reader is often woken for one small record.
+ * What fills less than this share of a chunk is copied out of it, small ones into the pool of Node's buffers. Whoever keeps
+ * a record keeps the memory that it is in, and a live reader is often woken for one small record.
  */
 const leastFilled = 1 / 4;
 /** `NativeReader.fill` says by −(1000 + bytes) that it needs a larger chunk. */
@@ -143,15 +143,17 @@ function decode<T>(codec: Codec<T>, bytes: Buffer, sequence: number): T {
 /** Takes chunk after chunk from a native reader. Lets go of it at the end, at a failure, and when told to. */
 class Cursor<T> {
   private readonly reader: NativeReader | null;
+  /** Live: it has been at the end of the log. */
+  caughtUp = false;
   private nextBytes: number;
   private unusedData: Buffer | null = null;
-  private unusedDescriptors: Descriptors | null = null;
+  /** Two at most: those of the chunk that is consumed, and those of the chunk that is read ahead. */
+  private readonly unusedDescriptors: Descriptors[] = [];
   /** Live: up to here the reader may go, and how many records it may hand out yet. */
   private readUpTo: number;
   private remaining: number;
   /** Ends the waiting for more. */
   private cancel: (() => void) | null = null;
-  private caughtUp = false;
   /** Of the log, when the reader last looked. */
   private truncations: number;
   private closed = false;
@@ -238,7 +240,7 @@ class Cursor<T> {
 
   /** Gives the descriptors of a chunk back when all its records are made. */
   release(chunk: Chunk): void {
-    this.unusedDescriptors = chunk.descriptors;
+    this.unusedDescriptors.push(chunk.descriptors);
   }
 
   close(): void {
@@ -294,7 +296,7 @@ class Cursor<T> {
     }
     const failure: NativeFailure | null = count < 0 ? (this.reader as NativeReader).lastError() : null;
     if (failure !== null || !this.request.live) this.close();
-    else this.unusedData = data;
+    else this.giveBack(data, descriptors);
     if (failure !== null) throw fromNative(failure);
     return null;
   }
@@ -303,8 +305,8 @@ class Cursor<T> {
   private fitted(data: Buffer, used: number): Buffer {
     if (used >= data.length * leastFilled) return data;
     this.unusedData = data;
-    const own = Buffer.allocUnsafeSlow(used);
-    data.copy(own, 0, 0, used);
+    const own = Buffer.allocUnsafe(used);
+    own.set(data.subarray(0, used)); // copy() looks at what it was given for longer than this takes
     return own;
   }
 
@@ -325,6 +327,12 @@ class Cursor<T> {
       this.close();
       throw error;
     }
+  }
+
+  /** Nothing was read into them. */
+  private giveBack(data: Buffer, descriptors: Descriptors): void {
+    this.unusedData = data;
+    this.unusedDescriptors.push(descriptors);
   }
 
   private throwIfAborted(): void {
@@ -355,9 +363,8 @@ class Cursor<T> {
 
   private takeDescriptors(): Descriptors {
     const bytes = Math.ceil(this.nextBytes / chunkBytesPerDescriptor) * this.source.descriptorBytes;
-    const unused = this.unusedDescriptors;
-    this.unusedDescriptors = null;
-    return unused !== null && unused.buffer.byteLength >= bytes ? unused : new Descriptors(new ArrayBuffer(bytes));
+    const unused = this.unusedDescriptors.pop();
+    return unused !== undefined && unused.buffer.byteLength >= bytes ? unused : new Descriptors(new ArrayBuffer(bytes));
   }
 }
 
@@ -439,7 +446,7 @@ class RecordIterator<T> implements IterableIterator<WalRecord<T>> {
   }
 }
 
-/** Chunks ahead of time: while one is consumed, the next is read on a native thread. */
+/** Chunks ahead of time: while one is consumed, the next is read on a native thread, unless the log has no more yet. */
 class Prefetcher<T> {
   private next: Promise<Chunk | null> | null = null;
   private ended = false;
@@ -448,10 +455,13 @@ class Prefetcher<T> {
 
   async take(): Promise<Chunk | null> {
     if (this.ended) return null;
-    const chunk = await (this.next ?? this.cursor.fillAsync());
+    this.next ??= this.cursor.fillAsync();
+    const chunk = await this.next;
     this.next = null;
     if (chunk === null) this.ended = true;
     if (this.ended) return null;
+    // At the end of the log there is nothing to read ahead, and whoever waits for this chunk would wait for the attempt.
+    if (this.cursor.caughtUp) return chunk;
     this.next = this.cursor.fillAsync();
     this.next.catch(() => undefined); // whoever takes it next hears of its failure
     return chunk;

@@ -134,6 +134,30 @@ TEST_F(FollowTest, AReaderGoesOnWhereItWas) {
   EXPECT_EQ(seen, (std::vector<double>{2, 3, 4, 5, 6, 7, 8, 9})) << "not past what the filter says";
 }
 
+// To seek where it stands already would take longer with every record since the last that the index knows.
+TEST_F(FollowTest, AReaderThatGoesOnDoesNotLookAgainAtWhatItHasRead) {
+  log_.Open();
+  log_.Append("read before it is damaged");
+  std::unique_ptr<Reader> reader;
+  ASSERT_OK(log_->NewReader({.to = 9}, &reader));
+  std::vector<std::byte> data(100);
+  std::vector<RecordDescriptor> records(9);
+  ReadChunk chunk{.data = data, .records = records};
+  ASSERT_OK(reader->Fill(&chunk));
+  EXPECT_EQ(chunk.count, 1u);
+
+  std::unique_ptr<File> file;
+  ASSERT_OK(log_.platform().Open(log_.SegmentPath(1), OpenMode::kReadWrite, &file));
+  ASSERT_OK(file->Write(kSegmentHeaderSize + kFrameHeaderSize, BytesOf("R")));
+  log_.Append("second");
+  reader->Extend(2);
+  ASSERT_OK(reader->Fill(&chunk));
+  ASSERT_EQ(chunk.count, 1u);
+  EXPECT_EQ(records[0].sequence, 2);
+  std::vector<TestRecord> all;
+  EXPECT_CODE(ReadRecords(log_.log(), {}, &all), kCorrupt);
+}
+
 TEST_F(FollowTest, AnotherProcessIsToldToo) {
   log_.Open();
   log_.Append("x");

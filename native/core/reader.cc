@@ -227,12 +227,16 @@ Status Reader::EnterSegment() {
                   "record " + std::to_string(next_) + " was removed from the log while it was read");
   }
   SEGWAL_TRY(CheckMemory());  // of the segment that is left
+  const std::shared_ptr<const SegmentView> left = view_;
   SEGWAL_TRY(catalog_.View(entry->id(), &view_));
   view_cuts_ = LoadTruncations(view_->data);
   if (hold_ && !filter_.reverse) hold_->MoveTo(next_);
   view_first_ = entry->base_sequence();
   view_last_ = std::min(filter_.to, catalog_.LastSequenceOf(entry->id()));
-  position_ = view_->index->Seek(view_->data, view_->end, static_cast<uint32_t>(next_ - view_first_));
+  // Who follows a log comes back to the segment that he was in, and stands where he wants to go on. Seeking would look
+  // at all that stands before that, back to what the index knows.
+  const auto index = static_cast<uint32_t>(next_ - view_first_);
+  if (view_ != left || position_.index != index) position_ = view_->index->Seek(view_->data, view_->end, index);
   ask_times_ = timed && !(entry->seal && times_.Covers(entry->seal->earliest_us, entry->seal->latest_us));
   asked_until_ = 0;
   return Status::Ok();
