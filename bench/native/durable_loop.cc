@@ -11,10 +11,16 @@
 
 #ifdef __linux__
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <thread>
+
+#include "core/pause_cpu.h"
 #endif
 
 namespace segwal {
@@ -147,6 +153,89 @@ class WrittenTarget : public Target {
 #endif
 };
 
+#ifdef __linux__
+// Another target, synced by another thread, while this one sleeps as an event loop does: in a poll, until a descriptor
+// can be read. Nothing that has to keep an event loop free can do with less.
+class TargetSyncedElsewhere : public Target {
+ public:
+  static Status Open(const DurableLoop& loop, std::unique_ptr<Target>* target) {
+    auto opened = std::make_unique<TargetSyncedElsewhere>();
+    SEGWAL_TRY(MappedTarget::Open(loop, &opened->target_));
+    opened->done_ = ::eventfd(0, EFD_CLOEXEC);
+    if (opened->done_ < 0) return Status(ErrorCode::kIo, "eventfd failed", errno);
+    opened->thread_ = std::thread([self = opened.get()] { self->Run(); });
+    *target = std::move(opened);
+    return Status::Ok();
+  }
+  ~TargetSyncedElsewhere() override {
+    if (thread_.joinable()) {
+      Ask(kStop);
+      thread_.join();
+    }
+    if (done_ >= 0) ::close(done_);
+  }
+
+  Status Store(uint64_t offset, ByteView record) override { return target_->Store(offset, record); }
+  Status StartOver() override { return target_->StartOver(); }
+
+  Status Sync(uint64_t offset, uint64_t length) override {
+    offset_ = offset;
+    length_ = length;
+    Ask(kSync);
+    pollfd waited_for{.fd = done_, .events = POLLIN, .revents = 0};
+    while (::poll(&waited_for, 1, -1) < 0 && errno == EINTR) {
+    }
+    uint64_t count = 0;
+    if (::read(done_, &count, sizeof count) != sizeof count) return Status(ErrorCode::kIo, "read failed", errno);
+    return result_;
+  }
+
+ private:
+  enum Word : uint32_t { kNothing, kSync, kStop };
+  // The next group comes sooner than a thread is woken. The log's own thread looks as long.
+  static constexpr uint64_t kLookNs = 20'000;
+
+  void Ask(Word word) {
+    asked_.store(word, std::memory_order_release);
+    asked_.notify_one();
+  }
+
+  void Run() {
+    Platform& platform = Platform::Default();
+    for (;;) {
+      const uint64_t until = platform.Monotonic() + kLookNs;
+      while (asked_.load(std::memory_order_acquire) == kNothing && platform.Monotonic() < until) PauseCpu();
+      asked_.wait(kNothing, std::memory_order_acquire);
+      if (asked_.exchange(kNothing, std::memory_order_acquire) == kStop) return;
+      result_ = target_->Sync(offset_, length_);
+      const uint64_t one = 1;
+      if (::write(done_, &one, sizeof one) != sizeof one) return;
+    }
+  }
+
+  std::unique_ptr<Target> target_;
+  std::atomic<uint32_t> asked_{kNothing};
+  int done_ = -1;
+  uint64_t offset_ = 0;
+  uint64_t length_ = 0;
+  Status result_;
+  std::thread thread_;
+};
+#endif
+
+Status Open(const DurableLoop& loop, std::unique_ptr<Target>* target) {
+  switch (loop.sync_by) {
+    case SyncBy::kMapping: return MappedTarget::Open(loop, target);
+    case SyncBy::kWrite: return WrittenTarget::Open(loop.path, target);
+    case SyncBy::kMappingElsewhere: break;
+  }
+#ifdef __linux__
+  return TargetSyncedElsewhere::Open(loop, target);
+#else
+  return Status(ErrorCode::kIo, "only on Linux");
+#endif
+}
+
 }  // namespace
 
 Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns) {
@@ -156,8 +245,7 @@ Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns) {
     return Status(ErrorCode::kRecordTooLarge, "a group has to be smaller than the file");
   }
   std::unique_ptr<Target> target;
-  SEGWAL_TRY(loop.sync_by == SyncBy::kMapping ? MappedTarget::Open(loop, &target)
-                                              : WrittenTarget::Open(loop.path, &target));
+  SEGWAL_TRY(Open(loop, &target));
   const std::vector<std::byte> record(loop.record_bytes, std::byte{0x5a});
   Platform& platform = Platform::Default();
   uint64_t offset = 0;

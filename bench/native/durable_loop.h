@@ -12,6 +12,8 @@ namespace segwal {
 enum class SyncBy : uint8_t {
   kMapping,  // copied into a mapping, which is synced by the function that the log uses
   kWrite,    // one write and an fdatasync for a group
+  // Like kMapping, by another thread, while this one sleeps as an event loop does. Linux only.
+  kMappingElsewhere,
 };
 
 struct DurableLoop {
@@ -27,7 +29,7 @@ struct DurableLoop {
   uint64_t new_file_bytes = 0;
 };
 
-// Runs for so long, on this thread alone. `group_ns`: how long each group took, the first sync left out.
+// Runs for so long, on this thread alone but for kMappingElsewhere. `group_ns`: how long each group took, the first sync left out.
 Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns);
 
 }  // namespace segwal

@@ -8,9 +8,11 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/crc32c/crc32c.h"
@@ -166,23 +168,38 @@ napi_value Open(napi_env env, napi_callback_info info) {
   return object;
 }
 
-// crc32c(buffer, piece): of pieces of so many bytes each, as the frames of a log would be. What one core can do, by the
-// same function as the log's.
+uint32_t CrcOfPieces(const std::byte* bytes, size_t size, size_t piece) {
+  uint32_t all = 0;
+  for (size_t at = 0; at < size; at += piece) all ^= ExtendCrc32c(0, bytes + at, std::min(piece, size - at));
+  return all;
+}
+
+// crc32c(buffer, piece, threads): of pieces of so many bytes each, as the frames of a log would be, by the same
+// function as the log's. Each thread takes a run of them.
 napi_value Crc(napi_env env, napi_callback_info info) {
-  napi_value arguments[2];
-  size_t count = 2;
+  napi_value arguments[3];
+  size_t count = 3;
   void* data = nullptr;
   size_t size = 0;
   double piece = 0;
+  uint32_t threads = 0;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   if (napi_get_typedarray_info(env, arguments[0], nullptr, &size, &data, nullptr, nullptr) != napi_ok ||
-      napi_get_value_double(env, arguments[1], &piece) != napi_ok || piece < 1) {
-    return Throw(env, "a Uint8Array and a number were expected");
+      napi_get_value_double(env, arguments[1], &piece) != napi_ok || piece < 1 ||
+      napi_get_value_uint32(env, arguments[2], &threads) != napi_ok || threads == 0) {
+    return Throw(env, "a Uint8Array and two numbers were expected");
   }
-  const auto* bytes = static_cast<const char*>(data);
+  const auto* const bytes = static_cast<const std::byte*>(data);
   const auto step = static_cast<size_t>(piece);
-  uint32_t all = 0;
-  for (size_t at = 0; at < size; at += step) all ^= ExtendCrc32c(0, bytes + at, std::min(step, size - at));
+  const size_t run = (size / step / threads + 1) * step;
+  std::atomic<uint32_t> all{0};
+  const auto take = [&](size_t from) {
+    if (from < size) all ^= CrcOfPieces(bytes + from, std::min(run, size - from), step);
+  };
+  std::vector<std::thread> others;
+  for (uint32_t i = 1; i < threads; ++i) others.emplace_back(take, i * run);
+  take(0);
+  for (std::thread& other : others) other.join();
   return Number(env, all);
 }
 
@@ -223,7 +240,12 @@ napi_value ThreadTime(napi_env env, napi_callback_info) {
 }
 
 // durableLoop(path, syncBy, recordBytes, frameBytes, group, seconds, newFileBytes), see durable_loop.h; syncBy is
-// 'msync' or 'write'. How long each group took: a Float64Array of ns.
+// 'msync', 'msync elsewhere' or 'write'. How long each group took: a Float64Array of ns.
+SyncBy ToSyncBy(const std::string& name) {
+  if (name == "write") return SyncBy::kWrite;
+  return name == "msync elsewhere" ? SyncBy::kMappingElsewhere : SyncBy::kMapping;
+}
+
 napi_value RunLoop(napi_env env, napi_callback_info info) {
   napi_value arguments[7];
   size_t count = 7;
@@ -237,7 +259,7 @@ napi_value RunLoop(napi_env env, napi_callback_info info) {
   if (!good) return Throw(env, "two strings and five numbers were expected");
   std::vector<double> group_ns;
   const Status status = RunDurableLoop({.path = path,
-                                        .sync_by = std::string(sync_by) == "write" ? SyncBy::kWrite : SyncBy::kMapping,
+                                        .sync_by = ToSyncBy(sync_by),
                                         .record_bytes = static_cast<uint64_t>(numbers[0]),
                                         .frame_bytes = static_cast<uint64_t>(numbers[1]),
                                         .group = static_cast<uint64_t>(numbers[2]),
