@@ -34,6 +34,8 @@ const chunkBytesPerDescriptor = 64;
  * a record keeps the memory that it is in, and a live reader is often woken for one small record.
  */
 const leastFilled = 1 / 4;
+/** Who finds so much at the end of the log is behind, and goes on on another thread: more may have left the memory already. */
+const behindBytes = 64 * 1024;
 /** `NativeReader.fill` says by −(1000 + bytes) that it needs a larger chunk. */
 const needsMoreBytes = -1000;
 
@@ -143,7 +145,7 @@ function decode<T>(codec: Codec<T>, bytes: Buffer, sequence: number): T {
 /** Takes chunk after chunk from a native reader. Lets go of it at the end, at a failure, and when told to. */
 class Cursor<T> {
   private readonly reader: NativeReader | null;
-  /** Live: it has been at the end of the log. */
+  /** Live: it is at the end of the log, as far as it knows. */
   caughtUp = false;
   private nextBytes: number;
   private unusedData: Buffer | null = null;
@@ -301,8 +303,9 @@ class Cursor<T> {
     return null;
   }
 
-  /** The first `used` bytes of a chunk, not in much more memory than they need. */
+  /** The `used` bytes of a chunk, not in much more memory than they need. */
   private fitted(data: Buffer, used: number): Buffer {
+    if (used >= behindBytes) this.caughtUp = false;
     if (used >= data.length * leastFilled) return data;
     this.unusedData = data;
     const own = Buffer.allocUnsafe(used);
