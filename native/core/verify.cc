@@ -24,45 +24,59 @@ class SegmentVerifier {
   // False when it was cancelled.
   bool Run() {
     while (base() + index_ <= last_) {
-      Frame frame;
-      if (CheckFrame(view_.data, offset_, view_.end, index_, view_.salt_checksum, &frame) != FrameState::kValid) {
-        if (!StepOverDamage()) return true;
-        continue;
-      }
-      FetchFramesAhead(frame.payload);
-      if (frame.filler() && !frame.removed()) {
-        Find("filler", offset_, frame.padded_length(), base() + index_, base() + index_ + frame.count - 1,
-             "given up by a recovery: these sequence numbers have no record");
-      } else {
-        const uint32_t records = frame.count - (view_.identity.compacted() ? RemovedRecords(frame) : 0);
-        report_.records += records;
-        pending_records_ += records;
-      }
-      offset_ += frame.padded_length();
-      index_ += frame.count;
-      report_.bytes += frame.padded_length();
-      pending_bytes_ += frame.padded_length();
-      if (pending_bytes_ >= kStride && !Tell()) return false;
+      if (!StepOverFrames() && !StepOverDamage()) return true;
+      if (Cancelled()) return false;
     }
     if (seal_ && (seal_->end_offset != offset_ || seal_->record_count != index_)) {
       Complain(offset_, view_.end > offset_ ? view_.end - offset_ : 0, base() + index_, base() + index_,
                "the seal does not agree with the frames");
     }
-    return Tell();
+    return !Cancelled();
   }
 
  private:
   static constexpr uint64_t kStride = uint64_t{1} << 20;  // bytes between two looks at whether to go on
 
   uint64_t base() const { return view_.identity.base_sequence; }
+  bool Cancelled() const { return options_.cancelled && options_.cancelled(); }
 
-  bool Tell() {
-    if (options_.progress != nullptr) {
-      options_.progress->records.fetch_add(pending_records_, std::memory_order_relaxed);
-      options_.progress->bytes.fetch_add(pending_bytes_, std::memory_order_relaxed);
+  // Over a stride of frames that are as they should be. False when it has met one that is not. In variables of its own:
+  // what is stored through a pointer the compiler has to take for something that frames may lie in.
+  bool StepOverFrames() {
+    const std::byte* const data = view_.data;
+    const uint64_t end = view_.end;
+    const uint32_t salt_checksum = view_.salt_checksum;
+    const bool compacted = view_.identity.compacted();
+    const uint64_t first = base();
+    const uint64_t last = last_;
+    const uint64_t until = offset_ + kStride;
+    uint64_t offset = offset_;
+    uint32_t index = index_;
+    uint64_t records = 0;
+    bool valid = true;
+    Frame frame;
+    while (offset < until && first + index <= last) {
+      valid = CheckFrame(data, offset, end, index, salt_checksum, &frame) == FrameState::kValid;
+      if (!valid) break;
+      FetchFramesAhead(frame.payload);
+      if (frame.filler() && !frame.removed()) {
+        Find("filler", offset, frame.padded_length(), first + index, first + index + frame.count - 1,
+             "given up by a recovery: these sequence numbers have no record");
+      } else {
+        records += frame.count - (compacted ? RemovedRecords(frame) : 0);
+      }
+      offset += frame.padded_length();
+      index += frame.count;
     }
-    pending_records_ = pending_bytes_ = 0;
-    return !options_.cancelled || !options_.cancelled();
+    if (options_.progress != nullptr) {
+      options_.progress->records.fetch_add(records, std::memory_order_relaxed);
+      options_.progress->bytes.fetch_add(offset - offset_, std::memory_order_relaxed);
+    }
+    report_.records += records;
+    report_.bytes += offset - offset_;
+    offset_ = offset;
+    index_ = index;
+    return valid;
   }
 
   void Find(const char* rule, uint64_t offset, uint64_t bytes, uint64_t first, uint64_t last, const std::string& what) {
@@ -112,8 +126,6 @@ class SegmentVerifier {
   std::optional<SegmentScan> scan_;
   uint64_t offset_ = kSegmentHeaderSize;
   uint32_t index_ = 0;
-  uint64_t pending_records_ = 0;
-  uint64_t pending_bytes_ = 0;
 };
 
 // Threads: any number take segments from it, each the next that nobody has taken.
