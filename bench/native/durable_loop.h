@@ -29,7 +29,8 @@ struct DurableLoop {
   uint64_t new_file_bytes = 0;
 };
 
-// Runs for so long, on this thread alone but for kMappingElsewhere. `group_ns`: how long each group took, the first sync left out.
+// Runs for so long, on this thread alone but for kMappingElsewhere. `group_ns`: how long each group took, the first
+// sync left out.
 Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns);
 
 }  // namespace segwal
