@@ -1,3 +1,4 @@
+import type { WalManager } from '../lib';
 import { expectRangeError, expectWalError } from './helpers/errors';
 import { smallSegment, useLogs } from './helpers/logs';
 import { appendMany } from './helpers/records';
@@ -52,6 +53,42 @@ test('nobody is told before those who wait for an earlier record', async () => {
   }
   await wal.whenDurable(5000);
   expect(order).toEqual(Array.from({ length: 5000 }, (_, i) => i + 1));
+});
+
+/** Becomes durable while this turn of JavaScript goes on? Waits for it without leaving the turn. */
+function becomesDurableMeanwhile(wal: WalManager, sequence: number, ms: number): boolean {
+  for (const end = Date.now() + ms; Date.now() < end; ) if (wal.durableSequence >= sequence) return true;
+  return false;
+}
+
+test('of many who wait half are asked for while the turn goes on, so that the disk works beside it', async () => {
+  const wal = await logs.open(onlyWhenAsked);
+  const writes = [];
+  const write = (): unknown => writes.push(wal.write('x', { sync: 'immediate' }));
+  for (let i = 0; i < 127; i++) write();
+  expect(becomesDurableMeanwhile(wal, 1, 50)).toBe(false); // too few for a sync of their own
+  write();
+  expect(becomesDurableMeanwhile(wal, 128, 10_000)).toBe(true);
+  // Half of those that wait: nobody has been told in this turn, so those before wait too.
+  for (let i = 128; i < 255; i++) write();
+  expect(becomesDurableMeanwhile(wal, 129, 50)).toBe(false);
+  write();
+  expect(becomesDurableMeanwhile(wal, 256, 10_000)).toBe(true);
+  for (let i = 256; i < 511; i++) write();
+  expect(becomesDurableMeanwhile(wal, 257, 50)).toBe(false);
+  write();
+  expect(becomesDurableMeanwhile(wal, 512, 10_000)).toBe(true);
+  await Promise.all(writes);
+});
+
+test('so many are asked for however many more wait', async () => {
+  const wal = await logs.open(onlyWhenAsked);
+  const writes = [];
+  for (let asked = 0; asked < 8192; asked += 1024) {
+    for (let i = 0; i < 1024; i++) writes.push(wal.write('x', { sync: 'immediate' }));
+    expect(becomesDurableMeanwhile(wal, asked + 1024, 10_000)).toBe(true);
+  }
+  await Promise.all(writes);
 });
 
 test('whenDurable can be asked ahead of the append', async () => {

@@ -19,6 +19,37 @@ async function take(records: AsyncIterable<WalRecord>, count: number): Promise<n
   return taken;
 }
 
+interface Filling {
+  fill: (...buffers: unknown[]) => number;
+  fillAsync: (...buffers: unknown[]) => Promise<number>;
+}
+
+/** What the readers of `wal` do from now on: a list that grows. */
+function doingsOf(wal: WalManager): ('reads here' | 'reads on a thread' | 'waits')[] {
+  const doings: ('reads here' | 'reads on a thread' | 'waits')[] = [];
+  const { native } = wal as unknown as {
+    native: { reader: (...request: unknown[]) => Filling; follow: (sequence: number) => number };
+  };
+  const { reader, follow } = native;
+  native.follow = (sequence) => {
+    doings.push('waits');
+    return follow(sequence);
+  };
+  native.reader = (...request) => {
+    const made = reader(...request);
+    const fill = (...buffers: unknown[]): number => {
+      doings.push('reads here');
+      return made.fill(...buffers);
+    };
+    const fillAsync = (...buffers: unknown[]): Promise<number> => {
+      doings.push('reads on a thread');
+      return made.fillAsync(...buffers);
+    };
+    return { ...made, fill, fillAsync };
+  };
+  return doings;
+}
+
 describe.each([false, true])('a live read (readOnly: %s)', (readOnly) => {
   /** What reads: the log itself, or another view of it, which knows it from its files only. */
   const readerOf = async (wal: WalManager): Promise<WalManager> => (readOnly ? logs.open({ readOnly }) : wal);
@@ -54,6 +85,29 @@ describe.each([false, true])('a live read (readOnly: %s)', (readOnly) => {
     expect(kept.map((data) => data.toString())).toEqual(numbers(20, 0).map((i) => `record ${i}`));
     const memory = [...new Set(kept.map(({ buffer }) => buffer))];
     expect(memory.reduce((sum, { byteLength }) => sum + byteLength, 0)).toBeLessThanOrEqual(2 * Buffer.poolSize);
+  });
+
+  // The event loop waits for no disk, and nobody for an attempt to read what is not there.
+  test('reads here what came a moment ago, hands it out at once, and reads on a thread when it is behind', async () => {
+    const wal = await logs.open();
+    const reader = await readerOf(wal);
+    const doings = doingsOf(reader);
+    const seen: string[][] = [];
+    const reading = (async () => {
+      for await (const { sequence } of reader.read({ live: true, limit: 1002 })) {
+        if (sequence <= 2 || sequence === 1002) seen.push(doings.splice(0));
+      }
+    })();
+    for (const count of [1, 1, 1000]) {
+      const isWaiting = (): boolean => seen.length === wal.lastSequence && doings.at(-1) === 'waits';
+      for (let i = 0; i < 1000 && !isWaiting(); i++) await turn(5);
+      appendMany(wal, count, 1024);
+    }
+    await reading;
+    expect(seen[0]).toEqual(['reads on a thread', 'waits', 'reads here']);
+    expect(seen[1]).toEqual(['reads here', 'waits', 'reads here']);
+    expect(seen[2]?.slice(0, 3)).toEqual(['reads here', 'waits', 'reads here']);
+    expect(seen[2]).toContain('reads on a thread');
   });
 
   test('begins in an empty log, and where it is told to, also ahead of the end', async () => {
