@@ -57,14 +57,14 @@ test('nobody is told before those who wait for an earlier record', async () => {
 
 /** Becomes durable while this turn of JavaScript goes on? Waits for it without leaving the turn. */
 function becomesDurableMeanwhile(wal: WalManager, sequence: number, ms: number): boolean {
-  for (const end = Date.now() + ms; Date.now() < end; ) if (wal.durableSequence >= sequence) return true;
+  for (const end = Date.now() + ms; Date.now() < end;) if (wal.durableSequence >= sequence) return true;
   return false;
 }
 
 test('of many who wait half are asked for while the turn goes on, so that the disk works beside it', async () => {
   const wal = await logs.open(onlyWhenAsked);
-  const writes = [];
-  const write = (): unknown => writes.push(wal.write('x', { sync: 'immediate' }));
+  const writes: Promise<number>[] = [];
+  const write = (): number => writes.push(wal.write('x', { sync: 'immediate' }));
   for (let i = 0; i < 127; i++) write();
   expect(becomesDurableMeanwhile(wal, 1, 50)).toBe(false); // too few for a sync of their own
   write();
@@ -83,7 +83,7 @@ test('of many who wait half are asked for while the turn goes on, so that the di
 
 test('so many are asked for however many more wait', async () => {
   const wal = await logs.open(onlyWhenAsked);
-  const writes = [];
+  const writes: Promise<number>[] = [];
   for (let asked = 0; asked < 8192; asked += 1024) {
     for (let i = 0; i < 1024; i++) writes.push(wal.write('x', { sync: 'immediate' }));
     expect(becomesDurableMeanwhile(wal, asked + 1024, 10_000)).toBe(true);
