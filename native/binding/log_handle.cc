@@ -187,6 +187,7 @@ napi_value LogHandle::AppendBytes(napi_env env, napi_callback_info info) {
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   if (!self.appender_) [[unlikely]]
     return self.Refuse(env, self.WhyNoAppender());
+  self.appender_->Expect();
   void* data = nullptr;
   size_t size = 0;
   // Not the type of its elements: asking for that costs as much again.
@@ -201,6 +202,7 @@ napi_value LogHandle::AppendString(napi_env env, napi_callback_info info) {
   auto& self = SelfOf<LogHandle>(env, info, arguments);
   if (!self.appender_) [[unlikely]]
     return self.Refuse(env, self.WhyNoAppender());
+  self.appender_->Expect();
   size_t size = 0;
   if (!WriteString(env, arguments[0], self.data_scratch_, &size)) [[unlikely]]
     return Double(env, kBadArgument);
@@ -215,6 +217,7 @@ napi_value LogHandle::Append(napi_env env, napi_callback_info info) {
   auto& self = *static_cast<LogHandle*>(data);
   if (!self.appender_) [[unlikely]]
     return self.Refuse(env, self.WhyNoAppender());
+  self.appender_->Expect();
   const std::optional<ByteView> bytes = BytesOf(env, arguments[0], self.data_scratch_);
   if (!bytes) [[unlikely]]
     return Double(env, kBadArgument);

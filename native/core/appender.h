@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/fetch_for_store.h"
 #include "core/types.h"
 #include "core/writer_state.h"
 
@@ -33,6 +34,9 @@ class Appender {
 
   // With false, an append that would have to wait for the disk fails at once, with kBackpressure.
   void set_patient(bool patient) { patient_ = patient; }
+
+  // An append comes next: has the write pointer brought here meanwhile, should another core have it.
+  void Expect() const { FetchForStore(&segment_->pointer()); }
 
   // The sequence of the record; 0 on failure, and then `failure()` says why. A record that was given a sequence
   // survives the death of the process. `record.key` is at most kMaxKeySize bytes.

@@ -19,7 +19,7 @@ constexpr uint64_t kLinger = 100;
 
 // Who has waited for a sync, and goes on at once, asks for the next one sooner than this. And after so many times in
 // vain it is tried only now and then.
-constexpr uint64_t kLookOutNs = 20'000;
+constexpr uint64_t kLookOutNs = 40'000;
 constexpr uint32_t kMostInVain = 6;
 
 }  // namespace
