@@ -79,16 +79,16 @@ const sections = {
       find('durable', 'durable').filter(({ unit }) => unit === 'k records/s'),
       ['k records/s, 1 in flight', '64', '1,024', '4,096'],
     ),
-  workers: () =>
-    table(
-      ['MB/s', 'one', 'two', 'four', 'raw, one', 'raw, two, a file each', 'raw, four'],
-      find('workers', 'workers').map(({ name, by }) => [
-        name,
-        ...['', 'raw, '].flatMap((kind) =>
-          ['one thread', 'two threads', 'four threads'].map((threads) => median(by[kind + threads])),
-        ),
+  workers: () => {
+    const cases = [...new Set(find('workers', '').map(({ name }) => name.split(': ')[0]))];
+    const rows = cases.flatMap((name) =>
+      ['segwal', 'raw'].map((who) => [
+        `${name.replace('workers, ', '')}, ${who}`,
+        ...find('workers', `${name}: `).map(({ by }) => median(by[who])),
       ]),
-    ),
+    );
+    return table(['MB/s', 'one', 'two', 'four', 'two to one', 'four to two'], rows);
+  },
   sustained: () =>
     table(
       ['', 'segwal', 'each append timed', 'new files', 'raw, new files', 'raw, one file', 'control'],

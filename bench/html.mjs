@@ -108,12 +108,9 @@ function plots({ charts, results, curves }) {
   return charts.map((chart) => {
     const series = new Map();
     const add = (label, point) => series.set(label, [...(series.get(label) ?? []), point]);
-    for (const { name, plot, contenders } of results) {
+    for (const { plot, contenders } of results) {
       if (plot?.chart !== chart.id) continue;
-      for (const { contender, median, min, max } of contenders) {
-        if (plot.xOf === undefined) add(contender, { x: plot.x, y: median, min, max });
-        else add(name, { x: plot.xOf[contender], y: median, min, max });
-      }
+      for (const { contender, median, min, max } of contenders) add(contender, { x: plot.x, y: median, min, max });
     }
     for (const { contender, chart: id, points } of curves) {
       if (id === chart.id) for (const [x, y] of points) add(contender, { x, y });

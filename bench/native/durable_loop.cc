@@ -193,7 +193,7 @@ class TargetSyncedElsewhere : public Target {
  private:
   enum Word : uint32_t { kNothing, kSync, kStop };
   // The next group comes sooner than a thread is woken. The log's own thread looks as long.
-  static constexpr uint64_t kLookNs = 20'000;
+  static constexpr uint64_t kLookNs = 40'000;
 
   void Ask(Word word) {
     asked_.store(word, std::memory_order_release);
