@@ -34,7 +34,10 @@ const chunkBytesPerDescriptor = 64;
  * a record keeps the memory that it is in, and a live reader is often woken for one small record.
  */
 const leastFilled = 1 / 4;
-/** Who finds so much at the end of the log is behind, and goes on on another thread: more may have left the memory already. */
+/**
+ * Who finds so much at the end of the log is behind, and goes on on another thread: more may have left the memory already.
+ * A compressed batch is read alone, however small it is: who knows of another behind it is behind.
+ */
 const behindBytes = 64 * 1024;
 /** `NativeReader.fill` says by −(1000 + bytes) that it needs a larger chunk. */
 const needsMoreBytes = -1000;
@@ -100,6 +103,11 @@ class Chunk {
   ) {
     this.memory = data.buffer;
     this.begin = data.byteOffset;
+  }
+
+  /** 0 when there is none. */
+  get lastSequence(): number {
+    return this.count > 0 ? (this.descriptors.float64[(this.count - 1) * 4] as number) : 0;
   }
 
   bytes(start: number, length: number): Buffer {
@@ -202,7 +210,8 @@ class Cursor<T> {
     for (;;) {
       if (this.closed || this.source.closed()) return null;
       // What was appended a moment ago is in memory: going to another thread would take longer than reading it.
-      const chunk = this.caughtUp ? this.fill() : await this.fillOnThread();
+      const chunk = this.caughtUp ? this.fillOnce() : await this.fillOnceOnThread();
+      if (chunk?.count === 0) continue;
       if (chunk !== null) return chunk;
       if (this.closed || !(await this.more())) {
         this.close();
@@ -289,10 +298,12 @@ class Cursor<T> {
   /** What a fill has come to: a chunk, without records when nothing of a compressed batch is wanted; `null` at the end. */
   private filled(data: Buffer, descriptors: Descriptors, count: number): Chunk | null {
     if (count > 0) {
-      const chunk =
-        descriptors.codec === 0
-          ? new Chunk(this.fitted(data, descriptors.bytesOf(count)), descriptors, count)
-          : this.expand(data, descriptors);
+      const used = descriptors.bytesOf(count);
+      const compressed = descriptors.codec !== 0;
+      const chunk = compressed
+        ? this.expand(data, descriptors)
+        : new Chunk(this.fitted(data, used), descriptors, count);
+      if (used >= behindBytes || (compressed && chunk.lastSequence < this.readUpTo)) this.caughtUp = false;
       this.remaining -= chunk.count;
       return chunk;
     }
@@ -305,7 +316,6 @@ class Cursor<T> {
 
   /** The `used` bytes of a chunk, not in much more memory than they need. */
   private fitted(data: Buffer, used: number): Buffer {
-    if (used >= behindBytes) this.caughtUp = false;
     if (used >= data.length * leastFilled) return data;
     this.unusedData = data;
     const own = Buffer.allocUnsafe(used);

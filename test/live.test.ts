@@ -110,6 +110,27 @@ describe.each([false, true])('a live read (readOnly: %s)', (readOnly) => {
     expect(seen[2]).toContain('reads on a thread');
   });
 
+  test('reads compressed batches on a thread, too, when it is behind, wanted or not', async () => {
+    const wal = await logs.open({ compression: 'gzip' });
+    const reader = await readerOf(wal);
+    const doings = doingsOf(reader);
+    const batchOf = (kind: number) => Array.from({ length: 20 }, () => ({ data: Buffer.alloc(200, 'x'), kind }));
+    const caughtUp = async (): Promise<string[]> => {
+      for (let i = 0; i < 1000 && doings.at(-1) !== 'waits'; i++) await turn(5);
+      return doings.splice(0);
+    };
+    const taken = take(reader.read({ live: true, kind: 1 }), 20 * 7);
+    expect(await caughtUp()).toEqual(['reads on a thread', 'waits']);
+    wal.appendBatch(batchOf(1));
+    expect(await caughtUp()).toEqual(['reads here', 'reads here', 'waits']);
+    for (const kind of [1, 2]) {
+      for (let i = 0; i < 5; i++) wal.appendBatch(batchOf(kind));
+      expect((await caughtUp()).slice(0, 3)).toEqual(['reads here', 'reads on a thread', 'reads on a thread']);
+    }
+    wal.appendBatch(batchOf(1));
+    expect(await taken).toEqual([...numbers(20 * 6), ...numbers(20, 1 + 20 * 11)]);
+  });
+
   test('begins in an empty log, and where it is told to, also ahead of the end', async () => {
     const wal = await logs.open();
     const reader = await readerOf(wal);
