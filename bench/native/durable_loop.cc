@@ -1,12 +1,16 @@
 #include "durable_loop.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "core/crc32c/crc32c.h"
+#include "core/pause_cpu.h"
 #include "platform/platform.h"
 
 #ifdef __linux__
@@ -16,11 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
-#include <thread>
-
-#include "core/pause_cpu.h"
 #endif
 
 namespace segwal {
@@ -153,41 +153,22 @@ class WrittenTarget : public Target {
 #endif
 };
 
-#ifdef __linux__
-// Another target, synced by another thread, while this one sleeps as an event loop does: in a poll, until a descriptor
-// can be read. Nothing that has to keep an event loop free can do with less.
-class TargetSyncedElsewhere : public Target {
+// Syncs a target on a thread of its own, as a log has to that must not hold up who appends.
+class SyncThread {
  public:
-  static Status Open(const DurableLoop& loop, std::unique_ptr<Target>* target) {
-    auto opened = std::make_unique<TargetSyncedElsewhere>();
-    SEGWAL_TRY(MappedTarget::Open(loop, &opened->target_));
-    opened->done_ = ::eventfd(0, EFD_CLOEXEC);
-    if (opened->done_ < 0) return Status(ErrorCode::kIo, "eventfd failed", errno);
-    opened->thread_ = std::thread([self = opened.get()] { self->Run(); });
-    *target = std::move(opened);
-    return Status::Ok();
-  }
-  ~TargetSyncedElsewhere() override {
-    if (thread_.joinable()) {
-      Ask(kStop);
-      thread_.join();
-    }
-    if (done_ >= 0) ::close(done_);
+  // `on_synced` is called on that thread.
+  SyncThread(Target& target, std::function<void(const Status&)> on_synced)
+      : target_(target), on_synced_(std::move(on_synced)), thread_([this] { Run(); }) {}
+  ~SyncThread() {
+    Ask(kStop);
+    thread_.join();
   }
 
-  Status Store(uint64_t offset, ByteView record) override { return target_->Store(offset, record); }
-  Status StartOver() override { return target_->StartOver(); }
-
-  Status Sync(uint64_t offset, uint64_t length) override {
+  // Not before the one before has been told of.
+  void Sync(uint64_t offset, uint64_t length) {
     offset_ = offset;
     length_ = length;
     Ask(kSync);
-    pollfd waited_for{.fd = done_, .events = POLLIN, .revents = 0};
-    while (::poll(&waited_for, 1, -1) < 0 && errno == EINTR) {
-    }
-    uint64_t count = 0;
-    if (::read(done_, &count, sizeof count) != sizeof count) return Status(ErrorCode::kIo, "read failed", errno);
-    return result_;
   }
 
  private:
@@ -207,19 +188,59 @@ class TargetSyncedElsewhere : public Target {
       while (asked_.load(std::memory_order_acquire) == kNothing && platform.Monotonic() < until) PauseCpu();
       asked_.wait(kNothing, std::memory_order_acquire);
       if (asked_.exchange(kNothing, std::memory_order_acquire) == kStop) return;
-      result_ = target_->Sync(offset_, length_);
-      const uint64_t one = 1;
-      if (::write(done_, &one, sizeof one) != sizeof one) return;
+      on_synced_(target_.Sync(offset_, length_));
     }
   }
 
-  std::unique_ptr<Target> target_;
+  Target& target_;
+  const std::function<void(const Status&)> on_synced_;
   std::atomic<uint32_t> asked_{kNothing};
-  int done_ = -1;
   uint64_t offset_ = 0;
   uint64_t length_ = 0;
-  Status result_;
   std::thread thread_;
+};
+
+#ifdef __linux__
+// Another target, synced by another thread, while this one sleeps as an event loop does: in a poll, until a descriptor
+// can be read. Nothing that has to keep an event loop free can do with less.
+class TargetSyncedElsewhere : public Target {
+ public:
+  static Status Open(const DurableLoop& loop, std::unique_ptr<Target>* target) {
+    auto opened = std::make_unique<TargetSyncedElsewhere>();
+    SEGWAL_TRY(MappedTarget::Open(loop, &opened->target_));
+    opened->done_ = ::eventfd(0, EFD_CLOEXEC);
+    if (opened->done_ < 0) return Status(ErrorCode::kIo, "eventfd failed", errno);
+    opened->thread_.emplace(*opened->target_, [self = opened.get()](const Status& result) {
+      self->result_ = result;
+      const uint64_t one = 1;
+      static_cast<void>(::write(self->done_, &one, sizeof one));
+    });
+    *target = std::move(opened);
+    return Status::Ok();
+  }
+  ~TargetSyncedElsewhere() override {
+    thread_.reset();
+    if (done_ >= 0) ::close(done_);
+  }
+
+  Status Store(uint64_t offset, ByteView record) override { return target_->Store(offset, record); }
+  Status StartOver() override { return target_->StartOver(); }
+
+  Status Sync(uint64_t offset, uint64_t length) override {
+    thread_->Sync(offset, length);
+    pollfd waited_for{.fd = done_, .events = POLLIN, .revents = 0};
+    while (::poll(&waited_for, 1, -1) < 0 && errno == EINTR) {
+    }
+    uint64_t count = 0;
+    if (::read(done_, &count, sizeof count) != sizeof count) return Status(ErrorCode::kIo, "read failed", errno);
+    return result_;
+  }
+
+ private:
+  std::unique_ptr<Target> target_;
+  int done_ = -1;
+  Status result_;
+  std::optional<SyncThread> thread_;
 };
 #endif
 
@@ -236,7 +257,47 @@ Status Open(const DurableLoop& loop, std::unique_ptr<Target>* target) {
 #endif
 }
 
+class GroupsByHand : public DurableGroups {
+ public:
+  Status Open(const DurableLoop& loop, std::function<void(const Status&)> on_durable) {
+    loop_ = loop;
+    SEGWAL_TRY(MappedTarget::Open(loop, &target_));
+    thread_.emplace(*target_, std::move(on_durable));
+    return Status::Ok();
+  }
+
+  Status Store(ByteView record) override {
+    if (end_ + loop_.frame_bytes > FileBytes(loop_)) {
+      SEGWAL_TRY(target_->StartOver());
+      begin_ = end_ = 0;
+    }
+    SEGWAL_TRY(target_->Store(end_, record));
+    end_ += loop_.frame_bytes;
+    return Status::Ok();
+  }
+
+  void Sync() override {
+    const uint64_t begin = std::exchange(begin_, end_);
+    thread_->Sync(begin, end_ - begin);
+  }
+
+ private:
+  DurableLoop loop_;
+  std::unique_ptr<Target> target_;
+  uint64_t begin_ = 0;
+  uint64_t end_ = 0;
+  std::optional<SyncThread> thread_;
+};
+
 }  // namespace
+
+Status DurableGroups::Open(const DurableLoop& loop, std::function<void(const Status&)> on_durable,
+                           std::unique_ptr<DurableGroups>* groups) {
+  auto opened = std::make_unique<GroupsByHand>();
+  SEGWAL_TRY(opened->Open(loop, std::move(on_durable)));
+  *groups = std::move(opened);
+  return Status::Ok();
+}
 
 Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns) {
   const uint64_t group_bytes = loop.group * loop.frame_bytes;

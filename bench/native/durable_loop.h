@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "platform/status.h"
+#include "platform/platform.h"
 
 namespace segwal {
 
@@ -32,5 +34,17 @@ struct DurableLoop {
 // Runs for so long, on this thread alone but for kMappingElsewhere. `group_ns`: how long each group took, the first
 // sync left out.
 Status RunDurableLoop(const DurableLoop& loop, std::vector<double>* group_ns);
+
+// The same for who comes back to it from an event loop: with SyncBy::kMapping, but each group is synced by another
+// thread, which then calls `on_durable`. One thread stores, and asks for the next sync when it has heard of the one
+// before.
+class DurableGroups {
+ public:
+  virtual ~DurableGroups() = default;
+  static Status Open(const DurableLoop& loop, std::function<void(const Status&)> on_durable,
+                     std::unique_ptr<DurableGroups>* groups);
+  virtual Status Store(ByteView record) = 0;
+  virtual void Sync() = 0;  // what was stored since the last one
+};
 
 }  // namespace segwal

@@ -276,11 +276,92 @@ napi_value RunLoop(napi_env env, napi_callback_info info) {
   return array;
 }
 
+// What a durable write costs who has nothing but Node.js: its call into C++, its message from another thread, and the
+// promise that the caller makes.
+class Groups {
+ public:
+  Groups(napi_env env, napi_value on_durable) {
+    napi_value name = nullptr;
+    napi_create_string_utf8(env, "durableGroups", NAPI_AUTO_LENGTH, &name);
+    napi_create_threadsafe_function(env, on_durable, nullptr, name, 0, 1, nullptr, nullptr, nullptr, nullptr, &told_);
+  }
+  Status Open(const DurableLoop& loop) {
+    return DurableGroups::Open(
+        loop,
+        [this](const Status& status) {
+          if (status.ok()) napi_call_threadsafe_function(told_, nullptr, napi_tsfn_nonblocking);
+        },
+        &groups_);
+  }
+  void Close() {
+    groups_.reset();
+    napi_release_threadsafe_function(told_, napi_tsfn_release);
+  }
+  DurableGroups& operator*() const { return *groups_; }
+
+ private:
+  napi_threadsafe_function told_ = nullptr;
+  std::unique_ptr<DurableGroups> groups_;
+};
+
+template <size_t N>
+Groups& GroupsOf(napi_env env, napi_callback_info info, napi_value (&arguments)[N]) {
+  size_t count = N;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
+  return *static_cast<Groups*>(data);
+}
+
+napi_value StoreOne(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  Groups& groups = GroupsOf(env, info, arguments);
+  void* data = nullptr;
+  size_t size = 0;
+  napi_get_typedarray_info(env, arguments[0], nullptr, &size, &data, nullptr, nullptr);
+  const Status status = (*groups).Store({static_cast<const std::byte*>(data), size});
+  return status.ok() ? nullptr : Throw(env, status.message().c_str());
+}
+
+napi_value SyncGroup(napi_env env, napi_callback_info info) {
+  napi_value none[1];
+  (*GroupsOf(env, info, none)).Sync();
+  return nullptr;
+}
+
+napi_value CloseGroups(napi_env env, napi_callback_info info) {
+  napi_value none[1];
+  GroupsOf(env, info, none).Close();
+  return nullptr;
+}
+
+// durableGroups(path, frameBytes, onDurable): { store(buffer), sync(), close() }, see DurableGroups.
+napi_value OpenGroups(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  size_t count = 3;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  char path[4096];
+  double frame_bytes = 0;
+  if (napi_get_value_string_utf8(env, arguments[0], path, sizeof path, nullptr) != napi_ok ||
+      napi_get_value_double(env, arguments[1], &frame_bytes) != napi_ok) {
+    return Throw(env, "a path, a number and a function were expected");
+  }
+  auto* groups = new Groups(env, arguments[2]);  // a trial is a process
+  const Status status = groups->Open({.path = path, .frame_bytes = static_cast<uint64_t>(frame_bytes)});
+  if (!status.ok()) return Throw(env, status.message().c_str());
+  napi_value object = nullptr;
+  napi_create_object(env, &object);
+  AddFunction(env, object, "store", StoreOne, groups);
+  AddFunction(env, object, "sync", SyncGroup, groups);
+  AddFunction(env, object, "close", CloseGroups, groups);
+  return object;
+}
+
 napi_value Init(napi_env env, napi_value exports) {
   AddFunction(env, exports, "open", Open, nullptr);
   AddFunction(env, exports, "crc32c", Crc, nullptr);
   AddFunction(env, exports, "copyAndCrc32c", CopyAndCrc, nullptr);
   AddFunction(env, exports, "durableLoop", RunLoop, nullptr);
+  AddFunction(env, exports, "durableGroups", OpenGroups, nullptr);
   AddFunction(env, exports, "threadTime", ThreadTime, nullptr);
   napi_value name = nullptr;
   napi_create_string_utf8(env, Crc32cImplementation(), NAPI_AUTO_LENGTH, &name);

@@ -1,7 +1,8 @@
 // Records that are durable when their promise resolves, one at a time and many in flight; against the loop of
 // durable_loop.cc, which copies as many bytes and syncs them in groups of as many records. With few in flight also
-// against one whose syncs are made by another thread, so that it can sleep as an event loop does: what is between those
-// two no log can win back that keeps the event loop free.
+// against one whose syncs are made by another thread, so that it can sleep as an event loop does, and against one that
+// JavaScript drives from its event loop, with nothing but a promise for each record: what is between those and the first
+// no log can win back that keeps the event loop free.
 import { join } from 'node:path';
 
 import { WalManager } from 'segwal';
@@ -72,6 +73,7 @@ function durableCase(name, depth, seconds, { rate, p99 = [] }) {
         process.platform === 'linux' && {
           'raw, msync elsewhere': { trial: 'raw', syncBy: 'msync elsewhere', depth, seconds },
         }),
+      ...(depth <= 64 && { 'raw, from Node.js': { trial: 'rawFromNode', depth, seconds } }),
       'raw, write and fdatasync': { trial: 'raw', syncBy: 'write', depth, seconds },
       ...Object.fromEntries(peers.map((peer) => [peer, { peer, workload: 'durable', depth, seconds, bytes }])),
     },
@@ -100,6 +102,30 @@ export const trials = {
     const perSync = (lastSequence - before.lastSequence) / (syncs - before.syncs);
     const told = durableResult(result, depth, { recordsPerSync: perSync, syncLatency, writeWaits });
     return { ...told, more: { ...told.more, ...written } };
+  },
+
+  async rawFromNode({ depth, seconds }, directory) {
+    let waiting = [];
+    const onDurable = () => {
+      const durable = waiting;
+      waiting = [];
+      for (const resolve of durable) resolve();
+    };
+    const groups = raw.durableGroups(join(directory, 'raw'), frameBytes, onDurable);
+    const sync = () => groups.sync();
+    let resolveNew;
+    const takeResolve = (resolve) => (resolveNew = resolve);
+    const records = sampleBuffers(bytes);
+    const write = (i) => {
+      groups.store(records[i & 1023]);
+      const promise = new Promise(takeResolve);
+      if (waiting.push(resolveNew) === 1) queueMicrotask(sync); // behind all that this turn has yet to store
+      return promise;
+    };
+    await inFlight(depth, seconds / 4, write);
+    const result = await inFlight(depth, seconds, write);
+    groups.close();
+    return durableResult(result, depth);
   },
 
   raw({ syncBy, depth, seconds }, directory) {
